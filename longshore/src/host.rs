@@ -1,0 +1,5 @@
+//! The only doors to the outside: processes, files, HTTP, the clock, the environment.
+//! Nothing else in the engine starts a process, writes a file or asks the time.
+
+pub mod files;
+pub mod process;

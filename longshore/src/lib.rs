@@ -1,0 +1,31 @@
+//! Longshore: a declarative release pipeline for Go services.
+//!
+//! Modules in reading order:
+//!
+//! 1. what the user wrote: [`config`], reported by [`diagnostic`];
+//! 2. what is true: [`facts`] (Git, Go, the remote, the tools), gathered first and only there;
+//! 3. what follows, pure: [`version`], [`affected`], [`resolve`], [`plan`];
+//! 4. what is done: [`stage`] makes jobs, [`execute`] runs them, [`journal`] remembers them;
+//! 5. what stays: [`oci`], [`cache`], [`verdict`], [`ledger`];
+//! 6. what is shown: [`event`], [`report`];
+//! 7. the only doors to the outside: [`host`].
+//!
+//! The invariants that hold between them are in ARCHITECTURE.md.
+
+pub mod cancel;
+pub mod config;
+pub mod diagnostic;
+pub mod event;
+pub mod fault;
+pub mod host;
+pub mod oci;
+pub mod plan;
+pub mod platform;
+pub mod stage;
+pub mod verdict;
+pub mod workspace;
+
+/// Runs the command line of this process and returns its exit code.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

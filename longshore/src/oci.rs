@@ -1,0 +1,3 @@
+//! OCI images: types, layers, layouts, registries.
+
+pub mod types;

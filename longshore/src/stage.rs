@@ -1,0 +1,125 @@
+//! The stages: each a file that makes jobs of a release, and the action that its jobs carry.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cancel::Cancel;
+use crate::oci::types::Digest;
+use crate::plan::JobId;
+use crate::platform::Platform;
+use crate::workspace::Workspace;
+
+/// What a job's action may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    pub workspace: &'a Workspace,
+    pub job: &'a JobId,
+    pub cancel: &'a Cancel,
+    pub outputs: &'a Outputs,
+    pub tools: &'a ToolPaths,
+    pub progress: &'a dyn Progress,
+}
+
+/// Where a job says how it goes on; the execution behind it makes events of these.
+pub trait Progress: Sync + std::fmt::Debug {
+    fn status(&self, status: &str);
+    fn bytes(&self, done: u64, total: Option<u64>);
+    fn line(&self, line: &str);
+    fn warning(&self, message: &str, hint: Option<&str>);
+}
+
+/// The programs that this run uses, found and checked before it starts.
+#[derive(Clone, Debug, Default)]
+pub struct ToolPaths {
+    pub go: PathBuf,
+    pub trivy: Option<PathBuf>,
+    pub golangci_lint: Option<PathBuf>,
+}
+
+/// How a job ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finish {
+    pub output: Output,
+    /// Its result was already there.
+    pub cached: bool,
+    /// A few words for the summary, as "12.3 MB".
+    pub note: String,
+}
+
+/// What a job leaves for those that need it. A digest not yet known is a reference to one of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Output {
+    Nothing,
+    /// Executables by service.
+    Binaries {
+        binaries: BTreeMap<String, Binary>,
+    },
+    /// One platform's manifest, in the layout of its service.
+    Manifest(ManifestOutput),
+    /// The index over all platforms, in the layout of its service.
+    Index {
+        layout: PathBuf,
+        digest: Digest,
+        size: u64,
+    },
+    Scanned {
+        verdict: crate::verdict::Scan,
+    },
+    Verified {
+        verdict: crate::verdict::Verify,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binary {
+    pub path: PathBuf,
+    pub digest: Digest,
+    pub size: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestOutput {
+    /// The OCI layout's folder.
+    pub layout: PathBuf,
+    pub platform: Platform,
+    /// Of the manifest.
+    pub digest: Digest,
+    /// Of the image's config, which scanners and daemons call the image ID.
+    pub config: Digest,
+    /// Compressed bytes of all layers.
+    pub size: u64,
+}
+
+/// The outputs of the jobs that have finished.
+#[derive(Debug, Default)]
+pub struct Outputs(Mutex<BTreeMap<JobId, Output>>);
+
+impl Outputs {
+    pub fn set(&self, job: JobId, output: Output) {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(job, output);
+    }
+
+    pub fn get(&self, job: &JobId) -> Option<Output> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(job).cloned()
+    }
+
+    /// The manifest that `job` left.
+    ///
+    /// # Errors
+    /// A plan that lets a job start before its input exists: a defect, said as such.
+    pub fn manifest(&self, job: &JobId) -> anyhow::Result<ManifestOutput> {
+        match self.get(job) {
+            Some(Output::Manifest(manifest)) => Ok(manifest),
+            other => anyhow::bail!("internal: `{job}` left {other:?} where a manifest is needed"),
+        }
+    }
+}
+
+/// A path of a tool, or of a result, for a message.
+pub fn shown(workspace: &Workspace, path: &Path) -> String {
+    workspace.shown(path).display().to_string()
+}
