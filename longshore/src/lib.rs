@@ -16,6 +16,7 @@ pub mod cancel;
 pub mod config;
 pub mod diagnostic;
 pub mod event;
+pub mod facts;
 pub mod fault;
 pub mod host;
 pub mod oci;

@@ -1,0 +1,3 @@
+//! What is true, asked once and only here: typed queries of Git, Go, the remote and the tools.
+
+pub mod go;
