@@ -12,12 +12,14 @@
 //!
 //! The invariants that hold between them are in ARCHITECTURE.md.
 
+pub mod cache;
 pub mod cancel;
 pub mod config;
 pub mod diagnostic;
 pub mod event;
 pub mod facts;
 pub mod fault;
+pub mod fingerprint;
 pub mod host;
 pub mod oci;
 pub mod plan;

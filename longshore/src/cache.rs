@@ -1,0 +1,167 @@
+//! The user's cache: results of work under the key of its inputs, files under their digest. Shared by
+//! all repositories and by processes that run at once: entries are written aside and renamed.
+//!
+//! Must never hand out what it did not check: a file is hashed again when it is taken, and one that
+//! does not match is a miss and a warning.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+use crate::fault::{Exit, FaultContext as _};
+use crate::host::files;
+use crate::oci::types::Digest;
+
+/// A kind of entry. The number is part of the folder's name: a new form starts a new folder, and
+/// older releases of the tool go on with theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bucket {
+    Build,
+    Layer,
+    Lint,
+    Test,
+}
+
+impl Bucket {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Build => "build-v1",
+            Self::Layer => "layer-v1",
+            Self::Lint => "lint-v1",
+            Self::Test => "test-v1",
+        }
+    }
+}
+
+/// The store in one folder.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// `root`: [`crate::workspace::Workspace::cache`].
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.join("store") }
+    }
+
+    /// Where a file with this digest lies, if it does. Not checked: see [`Cache::take`].
+    pub fn file(&self, digest: &Digest) -> PathBuf {
+        self.root.join("sha256").join(&digest.hex()[..2]).join(digest.hex())
+    }
+
+    /// The entry under `key`; a damaged one is a miss.
+    pub fn get<T: DeserializeOwned>(&self, bucket: Bucket, key: &Digest) -> Option<T> {
+        serde_json::from_slice(&std::fs::read(self.entry(bucket, key)).ok()?).ok()
+    }
+
+    pub fn put<T: Serialize>(&self, bucket: Bucket, key: &Digest, value: &T) -> anyhow::Result<()> {
+        files::write(&self.entry(bucket, key), &serde_json::to_vec(value)?)
+    }
+
+    /// Takes a copy of a file in and gives its digest and size in bytes.
+    pub fn put_file(&self, source: &Path) -> anyhow::Result<(Digest, u64)> {
+        let folder = self.root.join("sha256");
+        std::fs::create_dir_all(&folder).fault(Exit::Machine, "could not write to the cache")?;
+        let (temporary, digest, size) = copy_hashed(source, &folder)?;
+        let target = self.file(&digest);
+        persist(temporary, &target)?;
+        Ok((digest, size))
+    }
+
+    /// Copies the file with this digest to `target`, replacing what is there; `false` where the cache
+    /// has none, or one that is no longer what it was (which is then removed).
+    pub fn take(&self, digest: &Digest, target: &Path) -> anyhow::Result<bool> {
+        let source = self.file(digest);
+        if !source.is_file() {
+            return Ok(false);
+        }
+        let folder = target.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)
+            .fault(Exit::Machine, format!("could not write `{}`", target.display()))?;
+        let (temporary, found, _) = copy_hashed(&source, folder)?;
+        if found != *digest {
+            let _ = std::fs::remove_file(&source);
+            return Ok(false);
+        }
+        persist(temporary, target)?;
+        Ok(true)
+    }
+
+    fn entry(&self, bucket: Bucket, key: &Digest) -> PathBuf {
+        self.root.join(bucket.folder()).join(&key.hex()[..2]).join(key.hex())
+    }
+}
+
+fn persist(temporary: tempfile::NamedTempFile, target: &Path) -> anyhow::Result<()> {
+    let shown = || format!("could not write `{}`", target.display());
+    if let Some(folder) = target.parent() {
+        std::fs::create_dir_all(folder).fault(Exit::Machine, shown())?;
+    }
+    temporary.persist(target).fault(Exit::Machine, shown())?;
+    Ok(())
+}
+
+/// A copy of `source` in `folder` under a name of its own, executable as the source is, hashed on
+/// the way.
+fn copy_hashed(source: &Path, folder: &Path) -> anyhow::Result<(tempfile::NamedTempFile, Digest, u64)> {
+    let shown = || format!("could not copy `{}` to `{}`", source.display(), folder.display());
+    let mut from = std::fs::File::open(source).fault(Exit::Machine, shown())?;
+    let mut to =
+        tempfile::Builder::new().prefix(".longshore-").tempfile_in(folder).fault(Exit::Machine, shown())?;
+    let mut hash = Sha256::new();
+    let mut size = 0;
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        let count = from.read(&mut buffer).fault(Exit::Machine, shown())?;
+        if count == 0 {
+            break;
+        }
+        hash.update(&buffer[..count]);
+        to.write_all(&buffer[..count]).fault(Exit::Machine, shown())?;
+        size += count as u64;
+    }
+    let permissions = from.metadata().fault(Exit::Machine, shown())?.permissions();
+    to.as_file().set_permissions(permissions).fault(Exit::Machine, shown())?;
+    Ok((to, Digest::from_sha256(hash.finalize().into()), size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_changed_in_the_cache_is_a_miss() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        let source = folder.path().join("source");
+        std::fs::write(&source, "binary").unwrap();
+        let (digest, size) = cache.put_file(&source).unwrap();
+        assert_eq!((digest.clone(), size), (Digest::of(b"binary"), 6));
+
+        let target = folder.path().join("deep/er/target");
+        assert!(cache.take(&digest, &target).unwrap());
+        assert_eq!(std::fs::read(&target).unwrap(), b"binary");
+
+        std::fs::write(cache.file(&digest), "tampered").unwrap();
+        assert!(!cache.take(&digest, &target).unwrap());
+        assert_eq!(std::fs::read(&target).unwrap(), b"binary", "the good copy stays");
+        assert!(!cache.file(&digest).exists(), "the bad one does not");
+    }
+
+    #[test]
+    fn a_damaged_entry_is_a_miss() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        let key = Digest::of(b"key");
+        assert_eq!(cache.get::<u32>(Bucket::Build, &key), None);
+        cache.put(Bucket::Build, &key, &7).unwrap();
+        assert_eq!(cache.get::<u32>(Bucket::Build, &key), Some(7));
+        assert_eq!(cache.get::<u32>(Bucket::Test, &key), None);
+        std::fs::write(cache.entry(Bucket::Build, &key), "{").unwrap();
+        assert_eq!(cache.get::<u32>(Bucket::Build, &key), None);
+    }
+}
