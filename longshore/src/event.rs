@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Fault;
+use crate::host::process::ProcessError;
 use crate::plan::{JobId, Stage};
 
 /// One thing that happened in a run, in the order in which the coordinator saw it.
@@ -96,4 +98,33 @@ pub struct JobFailure {
     pub status: Option<String>,
     /// The last lines that it printed.
     pub tail: Vec<String>,
+}
+
+impl JobFailure {
+    /// What the chain of `error` holds: its messages, and the command, exit and remedy found on the way.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let mut failure = Self {
+            exit: crate::fault::exit_of(error) as u8,
+            messages: Vec::new(),
+            hint: None,
+            command: None,
+            status: None,
+            tail: Vec::new(),
+        };
+        for cause in error.chain() {
+            let message = cause.to_string();
+            if failure.messages.last() != Some(&message) {
+                failure.messages.push(message);
+            }
+            if let Some(ProcessError::Failed { command, status, tail }) = cause.downcast_ref() {
+                failure.command = Some(command.clone());
+                failure.status = Some(status.to_string());
+                failure.tail.clone_from(tail);
+            }
+        }
+        if let Some(fault) = error.downcast_ref::<Fault>() {
+            failure.hint.clone_from(&fault.hint);
+        }
+        failure
+    }
 }

@@ -1,5 +1,7 @@
 //! The stages: each a file that makes jobs of a release, and the action that its jobs carry.
 
+pub mod build;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -7,6 +9,8 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
+use crate::event::JobFailure;
+use crate::host::environment::Environment;
 use crate::oci::types::Digest;
 use crate::plan::JobId;
 use crate::platform::Platform;
@@ -20,6 +24,10 @@ pub struct Scope<'a> {
     pub cancel: &'a Cancel,
     pub outputs: &'a Outputs,
     pub tools: &'a ToolPaths,
+    /// The variables of the process, of which a tool sees those that its stage lists.
+    pub environment: &'a Environment,
+    /// A failure stops only what depends on it.
+    pub keep_going: bool,
     pub progress: &'a dyn Progress,
 }
 
@@ -54,9 +62,10 @@ pub struct Finish {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Output {
     Nothing,
-    /// Executables by service.
+    /// Executables by service, and what kept others from being made.
     Binaries {
         binaries: BTreeMap<String, Binary>,
+        failures: BTreeMap<String, JobFailure>,
     },
     /// One platform's manifest, in the layout of its service.
     Manifest(ManifestOutput),

@@ -1,0 +1,310 @@
+//! Build: one `go build` a module, platform, toolchain and flags set, with every main package of it
+//! that is not in the cache (invariant 9).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Binary, Finish, Output, Scope};
+use crate::cache::{Bucket, Cache};
+use crate::event::JobFailure;
+use crate::facts::go::{self, Setting};
+use crate::fault::{Exit, Fault, FaultContext as _};
+use crate::fingerprint::Preimage;
+use crate::host::environment::Environment;
+use crate::host::files;
+use crate::host::process::Command;
+use crate::oci::types::Digest;
+use crate::platform::Platform;
+use crate::workspace::Workspace;
+
+/// The behaviour of this stage, in every key: a change of it is a new version.
+pub const VERSION: u32 = 1;
+
+/// Main packages that one `go build` compiles together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildSpec {
+    pub setting: Setting,
+    pub platform: Platform,
+    /// Besides those that are always there.
+    pub flags: Vec<String>,
+    pub tags: Vec<String>,
+    pub targets: Vec<Target>,
+}
+
+/// One main package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub service: String,
+    /// Its import path.
+    pub package: String,
+    /// The name that Go gives the executable, without `.exe`. No two of a group are the same.
+    pub executable: String,
+    /// Expanded.
+    pub ldflags: Vec<String>,
+    /// Every input. Absent where not all can be known (cgo, unknown flags): then Go always runs.
+    pub inputs: Option<Arc<Preimage>>,
+}
+
+/// What the cache holds under a target's key.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    digest: Digest,
+    size: u64,
+}
+
+/// The digest of a target's executable, where the cache holds it.
+pub fn cached_digest(target: &Target, cache: &Cache) -> Option<Digest> {
+    let entry = cache.get::<Entry>(Bucket::Build, &target.inputs.as_ref()?.key())?;
+    cache.file(&entry.digest).is_file().then_some(entry.digest)
+}
+
+/// Why a target must be compiled: what differs from its last build in this clone.
+pub fn why(target: &Target, platform: &Platform, workspace: &Workspace) -> String {
+    let Some(inputs) = &target.inputs else {
+        return "cgo, or a flag whose inputs are not known: Go always runs".to_owned();
+    };
+    let before = std::fs::read_to_string(inputs_file(workspace, target, platform))
+        .ok()
+        .and_then(|text| Preimage::from_text(&text));
+    match before {
+        None => "not built here before".to_owned(),
+        Some(before) => inputs.difference(&before).unwrap_or_else(|| "no longer in the cache".to_owned()),
+    }
+}
+
+fn inputs_file(workspace: &Workspace, target: &Target, platform: &Platform) -> PathBuf {
+    workspace.state.join("inputs").join(&target.service).join(platform.slug())
+}
+
+/// Takes from the cache what is there and compiles the rest.
+///
+/// # Errors
+/// The compiler's, as a failed command ([`Exit::Failed`]). With `keep_going` each target of a failed
+/// group is built singly, and the faults of those that fail are in the output.
+pub fn run(spec: &BuildSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
+    let cache = Cache::new(&scope.workspace.cache);
+    let mut binaries = BTreeMap::new();
+    let mut missing = Vec::new();
+    for target in &spec.targets {
+        match take(target, spec, &cache, scope)? {
+            Some(binary) => {
+                binaries.insert(target.service.clone(), binary);
+            }
+            None => missing.push(target),
+        }
+    }
+    let cached = missing.is_empty();
+    let mut failures = BTreeMap::new();
+    if !cached {
+        scope.progress.status("compiling");
+        match compile(&missing, spec, &cache, scope) {
+            Ok(built) => binaries.extend(built),
+            Err(_) if scope.keep_going && missing.len() > 1 && !scope.cancel.is_set() => {
+                failures = compile_singly(&missing, spec, &cache, scope, &mut binaries);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let size: u64 = binaries.values().map(|binary| binary.size).sum();
+    let note = indicatif::HumanBytes(size).to_string();
+    Ok(Finish { output: Output::Binaries { binaries, failures }, cached, note })
+}
+
+/// The executable from the cache, put into `dist/`.
+fn take(
+    target: &Target,
+    spec: &BuildSpec,
+    cache: &Cache,
+    scope: &Scope<'_>,
+) -> anyhow::Result<Option<Binary>> {
+    let Some(inputs) = &target.inputs else { return Ok(None) };
+    let Some(entry) = cache.get::<Entry>(Bucket::Build, &inputs.key()) else { return Ok(None) };
+    let path = scope.workspace.binary(&target.service, &spec.platform);
+    if !cache.take(&entry.digest, &path)? {
+        let message =
+            format!("the cached binary of `{}` is gone or damaged: building it again", target.service);
+        scope.progress.warning(&message, None);
+        return Ok(None);
+    }
+    remember_inputs(target, spec, scope);
+    Ok(Some(Binary { path, digest: entry.digest, size: entry.size }))
+}
+
+/// Keeps the inputs, so that the next plan can say what changed. A failure costs only that.
+fn remember_inputs(target: &Target, spec: &BuildSpec, scope: &Scope<'_>) {
+    if let Some(inputs) = &target.inputs {
+        let file = inputs_file(scope.workspace, target, &spec.platform);
+        if let Err(error) = files::write(&file, inputs.to_text().as_bytes()) {
+            scope.progress.warning(&format!("{error:#}"), None);
+        }
+    }
+}
+
+/// One `go build` of all `targets`.
+fn compile(
+    targets: &[&Target],
+    spec: &BuildSpec,
+    cache: &Cache,
+    scope: &Scope<'_>,
+) -> anyhow::Result<BTreeMap<String, Binary>> {
+    std::fs::create_dir_all(&scope.workspace.state).fault(Exit::Machine, "could not make a folder")?;
+    let folder = tempfile::Builder::new()
+        .prefix("build-")
+        .tempdir_in(&scope.workspace.state)
+        .fault(Exit::Machine, "could not make a folder to build in")?;
+    let command = command(targets, spec, &scope.tools.go, folder.path(), scope.environment)?;
+    let output = command.stream(scope.cancel, &|_, line| scope.progress.line(line))?;
+    command.checked(output)?;
+    let mut binaries = BTreeMap::new();
+    for target in targets {
+        let name = format!("{}{}", target.executable, spec.platform.executable_suffix());
+        let made = folder.path().join(name);
+        if !made.is_file() {
+            let message = format!("`go build` made no executable of `{}`", target.package);
+            return Err(Fault::new(Exit::Failed, message)
+                .hint("the package of a service must be `package main`")
+                .into());
+        }
+        let (digest, size) = cache.put_file(&made)?;
+        if let Some(inputs) = &target.inputs {
+            cache.put(Bucket::Build, &inputs.key(), &Entry { digest: digest.clone(), size })?;
+        }
+        let path = scope.workspace.binary(&target.service, &spec.platform);
+        if !cache.take(&digest, &path)? {
+            let message = format!("the binary of `{}` changed on disk while it was read", target.service);
+            return Err(Fault::new(Exit::Machine, message).into());
+        }
+        remember_inputs(target, spec, scope);
+        binaries.insert(target.service.clone(), Binary { path, digest, size });
+    }
+    Ok(binaries)
+}
+
+/// After a group has failed: each target by itself, so that one broken package costs only its own
+/// service.
+fn compile_singly(
+    targets: &[&Target],
+    spec: &BuildSpec,
+    cache: &Cache,
+    scope: &Scope<'_>,
+    binaries: &mut BTreeMap<String, Binary>,
+) -> BTreeMap<String, JobFailure> {
+    let mut failures = BTreeMap::new();
+    for target in targets {
+        match compile(&[target], spec, cache, scope) {
+            Ok(built) => binaries.extend(built),
+            Err(error) => {
+                failures.insert(target.service.clone(), JobFailure::of(&error));
+            }
+        }
+    }
+    failures
+}
+
+/// The command that compiles `targets` into `folder`.
+///
+/// # Errors
+/// A linker flag that can't be written in Go's own form.
+pub fn command(
+    targets: &[&Target],
+    spec: &BuildSpec,
+    go: &Path,
+    folder: &Path,
+    environment: &Environment,
+) -> anyhow::Result<Command> {
+    let mut command = go::command_for(go, &spec.setting, &spec.platform, environment)
+        .args(["build", "-trimpath", "-buildvcs=false"])
+        .args(&spec.flags)
+        .timeout(Duration::from_secs(3600));
+    if !spec.tags.is_empty() {
+        command = command.arg(format!("-tags={}", spec.tags.join(",")));
+    }
+    for target in targets {
+        if !target.ldflags.is_empty() {
+            let flags = target.ldflags.iter().map(|flag| quoted(flag)).collect::<anyhow::Result<Vec<_>>>()?;
+            command = command.arg(format!("-ldflags={}={}", target.package, flags.join(" ")));
+        }
+    }
+    // `-o` takes a folder for one only if it ends in a separator.
+    let mut folder = folder.as_os_str().to_owned();
+    folder.push(std::path::MAIN_SEPARATOR_STR);
+    Ok(command.arg("-o").arg(folder).arg("--").args(targets.iter().map(|target| &target.package)))
+}
+
+/// A word for Go's own splitting of flag lists, which knows quotes of both kinds and no escapes
+/// (`cmd/internal/quoted`). `-X` and its value are two words.
+fn quoted(word: &str) -> anyhow::Result<String> {
+    if let Some(value) = word.strip_prefix("-X ") {
+        return Ok(format!("-X {}", quoted(value.trim_start())?));
+    }
+    if !word.is_empty() && !word.contains([' ', '\t', '\n', '\r', '\'', '"']) {
+        Ok(word.to_owned())
+    } else if !word.contains('\'') {
+        Ok(format!("'{word}'"))
+    } else if !word.contains('"') {
+        Ok(format!("\"{word}\""))
+    } else {
+        Err(Fault::new(Exit::Usage, format!("the linker flag `{word}` holds both kinds of quotes"))
+            .hint("Go can't be given such a flag: leave out one kind")
+            .into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_as_go_splits_them() {
+        assert_eq!(quoted("-s").unwrap(), "-s");
+        assert_eq!(quoted("-X main.a=b c").unwrap(), "-X 'main.a=b c'");
+        assert_eq!(quoted("it's").unwrap(), "\"it's\"");
+        assert_eq!(quoted("").unwrap(), "''");
+        assert!(quoted("'\"").is_err());
+    }
+
+    #[test]
+    fn every_package_gets_flags_of_its_own() {
+        let target = |service: &str| Target {
+            service: service.to_owned(),
+            package: format!("ex/cmd/{service}"),
+            executable: service.to_owned(),
+            ldflags: vec!["-s".into(), format!("-X main.version=1.0-{service}")],
+            inputs: None,
+        };
+        let spec = BuildSpec {
+            setting: Setting {
+                module: "/m".into(),
+                version: Some("1.26.8".into()),
+                work: None,
+                cgo: false,
+                env: BTreeMap::new(),
+            },
+            platform: "linux/arm/v6".parse().unwrap(),
+            flags: vec!["-gcflags=all=-l".into()],
+            tags: vec!["netgo".into(), "osusergo".into()],
+            targets: vec![],
+        };
+        let (a, b) = (target("a"), target("b"));
+        let environment = Environment::from_iter([
+            ("GOFLAGS".to_owned(), "-mod=mod".to_owned()),
+            ("GOPROXY".to_owned(), "off".to_owned()),
+        ]);
+        let command = command(&[&a, &b], &spec, Path::new("go"), Path::new("/out"), &environment).unwrap();
+        assert_eq!(
+            command.to_string(),
+            "go build -trimpath -buildvcs=false -gcflags=all=-l -tags=netgo,osusergo \
+             '-ldflags=ex/cmd/a=-s -X main.version=1.0-a' \
+             '-ldflags=ex/cmd/b=-s -X main.version=1.0-b' -o /out/ -- ex/cmd/a ex/cmd/b"
+        );
+        let value = |name: &str| command.env.get(std::ffi::OsStr::new(name)).map(|v| v.to_str().unwrap());
+        assert_eq!(value("GOARM"), Some("6"));
+        assert_eq!(value("GOFLAGS"), Some(""), "the ambient one shapes nothing");
+        assert_eq!(value("GOPROXY"), Some("off"));
+        assert_eq!(value("CGO_ENABLED"), Some("0"));
+    }
+}
