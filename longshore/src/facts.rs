@@ -1,3 +1,4 @@
 //! What is true, asked once and only here: typed queries of Git, Go, the remote and the tools.
 
+pub mod git;
 pub mod go;

@@ -14,6 +14,7 @@
 
 pub mod cache;
 pub mod cancel;
+pub mod closure;
 pub mod config;
 pub mod diagnostic;
 pub mod event;
@@ -26,6 +27,7 @@ pub mod plan;
 pub mod platform;
 pub mod stage;
 pub mod verdict;
+pub mod version;
 pub mod workspace;
 
 /// Runs the command line of this process and returns its exit code.
