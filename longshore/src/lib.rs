@@ -14,6 +14,7 @@
 
 pub mod cache;
 pub mod cancel;
+pub mod cli;
 pub mod closure;
 pub mod config;
 pub mod diagnostic;
@@ -25,6 +26,7 @@ pub mod host;
 pub mod oci;
 pub mod plan;
 pub mod platform;
+pub mod resolve;
 pub mod stage;
 pub mod verdict;
 pub mod version;

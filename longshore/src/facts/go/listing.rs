@@ -48,9 +48,9 @@ pub struct Package {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<PackageError>,
+    pub(super) error: Option<PackageError>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    deps_errors: Vec<PackageError>,
+    pub(super) deps_errors: Vec<PackageError>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
@@ -84,7 +84,7 @@ impl ModuleRef {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct PackageError {
+pub(super) struct PackageError {
     import_stack: Option<Vec<String>>,
     pos: String,
     err: String,

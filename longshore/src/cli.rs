@@ -1,0 +1,229 @@
+//! The command line: its types, and from them to the commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::plan::Stage;
+use crate::platform::Platform;
+
+/// A declarative release pipeline for Go services.
+///
+/// Reads pipeline.toml and environments/*.toml, decides what changed, versions it, lints, tests,
+/// compiles, builds images, scans, verifies, pushes and tags them. It can be stopped at any instant
+/// and run again.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 a job failed, 2 usage or configuration, 3 a gate said no, 4 a tool or the \
+                  machine is missing or broken, 5 conflict, 6 outside failure (safe to run again), 130/143 signal."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command. Each has a variable: `--keep-going` is `LONGSHORE_KEEP_GOING`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Work in the repository that DIR lies in, instead of this one
+    #[arg(short = 'C', long = "directory", global = true, value_name = "DIR", env = "LONGSHORE_DIRECTORY")]
+    pub directory: Option<PathBuf>,
+    /// The pipeline's file, instead of pipeline.toml at the repository's root
+    #[arg(short, long, global = true, value_name = "FILE", env = "LONGSHORE_FILE")]
+    pub file: Option<PathBuf>,
+    /// The environment, instead of the default one of pipeline.toml
+    #[arg(short, long = "env", global = true, value_name = "ENV", env = "LONGSHORE_ENV")]
+    pub environment: Option<String>,
+    /// Only these platforms, as linux/amd64 (may be repeated, or a list with commas)
+    #[arg(long, global = true, value_name = "PLATFORM", value_delimiter = ',', env = "LONGSHORE_PLATFORM")]
+    pub platform: Vec<Platform>,
+    /// How many jobs run at once, instead of one a processor
+    #[arg(short, long, global = true, value_name = "N", env = "LONGSHORE_JOBS")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// After a failure go on with everything that does not depend on it
+    #[arg(long, global = true, env = "LONGSHORE_KEEP_GOING")]
+    pub keep_going: bool,
+    /// How progress is shown
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto", env = "LONGSHORE_PROGRESS")]
+    pub progress: ProgressChoice,
+    /// When to colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "LONGSHORE_COLOR")]
+    pub color: ColorChoice,
+    /// Use no network: what the remote said last is used, and its age is said
+    #[arg(long, global = true, env = "LONGSHORE_OFFLINE")]
+    pub offline: bool,
+    /// Show what the tools print
+    #[arg(short, long, global = true, env = "LONGSHORE_VERBOSE")]
+    pub verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressChoice {
+    /// Bars on a terminal, lines elsewhere
+    Auto,
+    Tty,
+    Plain,
+    /// A line of JSON an event, on stdout
+    Json,
+    Quiet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take the services through every stage, and record what was released
+    Release(ReleaseArgs),
+    /// Format, vet and module checks
+    Lint(StageArgs),
+    /// The tests of the affected services' packages
+    Test(StageArgs),
+    /// Compile
+    Build(StageArgs),
+    /// Build images, and with --env the variants of that environment
+    Image(ImageArgs),
+    /// Scan the images with Trivy
+    Scan(StageArgs),
+    /// Run the images and wait for their health
+    Verify(StageArgs),
+    /// Send the images by digest, refusing any without its verdicts
+    Push(StageArgs),
+    /// Record the release, then set image tags and Git tags
+    Tag(StageArgs),
+    /// Show what a release would do
+    Plan(PlanArgs),
+    /// Check pipeline.toml and environments/*.toml
+    Check,
+    /// What is released, what a release would do now, and what each environment records
+    Status(StatusArgs),
+    /// Install the tools that pipeline.toml pins
+    Setup,
+    /// Say what this machine has, what is missing, and the command that mends it
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Which services, and compared with what.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Selection {
+    /// Services; without any, the affected ones
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// All services, affected or not
+    #[arg(long, env = "LONGSHORE_ALL")]
+    pub all: bool,
+    /// Affected since this commit, instead of since each service's last release
+    #[arg(long, value_name = "REF", env = "LONGSHORE_SINCE", conflicts_with = "all")]
+    pub since: Option<String>,
+}
+
+/// How versions are made.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Versioning {
+    /// A version of this very state, never recorded: X.Y.Z-dev.N.gSHA
+    #[arg(long, env = "LONGSHORE_SNAPSHOT", conflicts_with_all = ["pre", "bump"])]
+    pub snapshot: bool,
+    /// A pre-release, as rc: X.Y.Z-rc.N
+    #[arg(long, value_name = "NAME", env = "LONGSHORE_PRE")]
+    pub pre: Option<String>,
+    /// At least this step, whatever the commits say (major leaves 0.x)
+    #[arg(long, value_name = "STEP", env = "LONGSHORE_BUMP")]
+    pub bump: Option<BumpChoice>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BumpChoice {
+    Major,
+    Minor,
+    Patch,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct StageArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub versioning: Versioning,
+    /// Take what another run left in its dist/ folder, instead of making it
+    #[arg(long, value_name = "DIR", env = "LONGSHORE_FROM")]
+    pub from: Option<PathBuf>,
+    /// Show the plan and its commands, and run nothing
+    #[arg(long, env = "LONGSHORE_DRY_RUN")]
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ImageArgs {
+    #[command(flatten)]
+    pub stage: StageArgs,
+    /// Join the platforms that several runs built, each in its dist/ folder, into one index
+    #[arg(long, value_name = "DIR", num_args = 1.., env = "LONGSHORE_JOIN", value_delimiter = ',', conflicts_with = "from")]
+    pub join: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReleaseArgs {
+    #[command(flatten)]
+    pub stage: StageArgs,
+    /// Leave out stages (recorded; a skipped gate bars promotion)
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', env = "LONGSHORE_SKIP")]
+    pub skip: Vec<Stage>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub versioning: Versioning,
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', env = "LONGSHORE_SKIP")]
+    pub skip: Vec<Stage>,
+    /// The form of the plan on stdout
+    #[arg(long, value_name = "FORM", default_value = "text", env = "LONGSHORE_FORMAT")]
+    pub format: PlanFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    Text,
+    Json,
+    /// Graphviz
+    Dot,
+    Mermaid,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Services; without any, all
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// The form on stdout
+    #[arg(long, value_name = "FORM", default_value = "text", env = "LONGSHORE_FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// The form on stdout
+    #[arg(long, value_name = "FORM", default_value = "text", env = "LONGSHORE_FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}

@@ -1,0 +1,235 @@
+//! Configuration → settings of each service: the one place where defaults are applied, last. Pure.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::{Base, Build, Compression, Config, Health, Image, Located, MovingTag, Registry, Service};
+use crate::facts::go::Toolchain;
+use crate::oci::types::Digest;
+use crate::platform::Platform;
+
+/// A service with nothing left open but what the environment and the repository say.
+#[derive(Clone, Debug)]
+pub struct ServiceSettings {
+    pub name: String,
+    /// The main package's directory, from the root.
+    pub package: PathBuf,
+    pub platforms: Vec<Platform>,
+    pub build: BuildSettings,
+    pub image: ImageSettings,
+    pub port: Option<u16>,
+    pub health: HealthSettings,
+    pub needs: Vec<String>,
+    /// The Git tag's form.
+    pub tag: String,
+}
+
+/// What shapes a binary, besides its sources.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BuildSettings {
+    /// `1.26.8`; absent: the Go that is installed.
+    pub go: Option<String>,
+    pub cgo: bool,
+    pub flags: Vec<String>,
+    /// Templates.
+    pub ldflags: Vec<String>,
+    pub tags: Vec<String>,
+    pub env: BTreeMap<String, String>,
+}
+
+/// What shapes an image, besides its binary, its version and its commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSettings {
+    pub base: Base,
+    pub user: String,
+    pub compression: Compression,
+    pub labels: BTreeMap<String, String>,
+    pub moving_tags: Vec<MovingTag>,
+    /// Destination in the image → source, from the root.
+    pub files: BTreeMap<String, PathBuf>,
+    /// The build-args that have a default, with it: the neutral image's `Env`.
+    pub env: BTreeMap<String, String>,
+}
+
+/// HTTP paths and times of the checks that verify and deploy make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HealthSettings {
+    pub startup: Option<String>,
+    pub ready: Option<String>,
+    pub live: Option<String>,
+    pub delay: Option<Duration>,
+    pub period: Duration,
+    pub timeout: Duration,
+}
+
+/// The release registry where none is named.
+pub fn default_registry() -> Registry {
+    Registry::Layouts(PathBuf::from("dist/oci"))
+}
+
+/// The Git tag's form where none is named.
+pub const DEFAULT_TAG: &str = "{service}/v{version}";
+
+/// Every service's settings.
+pub fn services(config: &Config) -> BTreeMap<String, ServiceSettings> {
+    config.services.iter().map(|(name, service)| (name.clone(), settings(config, service))).collect()
+}
+
+fn settings(config: &Config, service: &Service) -> ServiceSettings {
+    ServiceSettings {
+        name: service.name.value.clone(),
+        package: service.package.value.clone(),
+        platforms: platforms(config, service),
+        build: build(config, service),
+        image: image(config, service),
+        port: value(&service.port),
+        health: health(service.health.as_ref().map(|health| &health.value)),
+        needs: service.needs.iter().map(|need| need.value.clone()).collect(),
+        tag: value(&service.tag)
+            .or_else(|| value(&config.project.tag))
+            .unwrap_or_else(|| DEFAULT_TAG.to_owned()),
+    }
+}
+
+fn platforms(config: &Config, service: &Service) -> Vec<Platform> {
+    let given = service.platforms.as_ref().or(config.project.platforms.as_ref());
+    let mut platforms: Vec<Platform> = match given {
+        Some(given) => given.iter().map(|platform| platform.value.clone()).collect(),
+        None => ["linux/amd64", "linux/arm64"].iter().filter_map(|name| name.parse().ok()).collect(),
+    };
+    platforms.sort();
+    platforms.dedup();
+    platforms
+}
+
+fn build(config: &Config, service: &Service) -> BuildSettings {
+    let (own, shared) = (&service.build, &config.build);
+    let list = |of: fn(&Build) -> &Option<Vec<Located<String>>>| {
+        of(own).as_ref().or(of(shared).as_ref()).map(|items| values(items))
+    };
+    let env = shared.env.iter().chain(&own.env).map(|(name, value)| (name.clone(), value.value.clone()));
+    BuildSettings {
+        go: value(&service.tools.go).or_else(|| value(&config.tools.go)),
+        cgo: value(&own.cgo).or_else(|| value(&shared.cgo)).unwrap_or(false),
+        flags: list(|build| &build.flags).unwrap_or_default(),
+        ldflags: list(|build| &build.ldflags)
+            .unwrap_or_else(|| ["-s", "-w", "-X main.version={version}"].map(str::to_owned).to_vec()),
+        tags: list(|build| &build.tags).unwrap_or_default(),
+        env: env.collect(),
+    }
+}
+
+fn image(config: &Config, service: &Service) -> ImageSettings {
+    let (own, shared) = (&service.image, &config.image);
+    fn either<T: Clone>(own: &Image, shared: &Image, of: fn(&Image) -> &Option<Located<T>>) -> Option<T> {
+        value(of(own)).or_else(|| value(of(shared)))
+    }
+    let labels = shared.labels.iter().chain(&own.labels);
+    let defaults = service
+        .build_args
+        .iter()
+        .filter_map(|(name, arg)| arg.default.as_ref().map(|default| (name.clone(), default.value.clone())));
+    ImageSettings {
+        base: either(own, shared, |image| &image.base).unwrap_or(Base::Scratch),
+        user: either(own, shared, |image| &image.user).unwrap_or_else(|| "65532:65532".to_owned()),
+        compression: either(own, shared, |image| &image.compression).unwrap_or(Compression::Gzip),
+        labels: labels.map(|(name, value)| (name.clone(), value.value.clone())).collect(),
+        moving_tags: own
+            .tags
+            .as_ref()
+            .or(shared.tags.as_ref())
+            .map(|tags| tags.iter().map(|tag| tag.value).collect())
+            .unwrap_or_default(),
+        files: service.files.iter().map(|(to, from)| (to.clone(), from.value.clone())).collect(),
+        env: defaults.collect(),
+    }
+}
+
+fn health(given: Option<&Health>) -> HealthSettings {
+    let given = given.cloned().unwrap_or_default();
+    HealthSettings {
+        startup: given.startup,
+        ready: given.ready,
+        live: given.live,
+        delay: given.delay,
+        period: given.period.unwrap_or(Duration::from_millis(200)),
+        timeout: given.timeout.unwrap_or(Duration::from_secs(2)),
+    }
+}
+
+fn value<T: Clone>(located: &Option<Located<T>>) -> Option<T> {
+    located.as_ref().map(|located| located.value.clone())
+}
+
+fn values<T: Clone>(located: &[Located<T>]) -> Vec<T> {
+    located.iter().map(|located| located.value.clone()).collect()
+}
+
+impl ServiceSettings {
+    /// Stands for everything here that shapes the neutral image: a commit that touches the
+    /// configuration counts for a service only where this changed.
+    pub fn digest(&self, toolchain: &Toolchain) -> Digest {
+        let image = &self.image;
+        let text = format!(
+            "{:?}",
+            (
+                &self.platforms,
+                &self.build,
+                &toolchain.version,
+                &image.base,
+                &image.user,
+                image.compression,
+                &image.labels,
+                &image.files,
+                &image.env,
+                self.port,
+                &self.health,
+            )
+        );
+        Digest::of(text.as_bytes())
+    }
+}
+
+/// A linker flag with `{version}`, `{service}` and `{commit}` filled in; `{{` and `}}` stand for
+/// braces. Names were checked when the configuration was read.
+pub fn expand(template: &str, values: &[(&str, &str)]) -> String {
+    let mut text = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find(['{', '}']) {
+        text.push_str(&rest[..at]);
+        let tail = &rest[at..];
+        if let Some(after) = tail.strip_prefix("{{") {
+            text.push('{');
+            rest = after;
+        } else if let Some(after) = tail.strip_prefix("}}") {
+            text.push('}');
+            rest = after;
+        } else if let Some((name, value)) =
+            values.iter().find(|(name, _)| tail[1..].strip_prefix(name).is_some_and(|t| t.starts_with('}')))
+        {
+            text.push_str(value);
+            rest = &tail[name.len() + 2..];
+        } else {
+            text.push_str(&tail[..1]);
+            rest = &tail[1..];
+        }
+    }
+    text.push_str(rest);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_take_values_as_data() {
+        let values = [("version", "1.2.3"), ("service", "{version}")];
+        assert_eq!(expand("-X main.version={version}", &values), "-X main.version=1.2.3");
+        assert_eq!(expand("{service}-{version}", &values), "{version}-1.2.3", "a value is not a template");
+        assert_eq!(expand("{{version}} }}{", &values), "{version} }{");
+    }
+}
