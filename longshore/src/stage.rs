@@ -1,6 +1,8 @@
 //! The stages: each a file that makes jobs of a release, and the action that its jobs carry.
 
 pub mod build;
+pub mod lint;
+pub mod test;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
