@@ -7,20 +7,62 @@ use anyhow::Context as _;
 
 use crate::fault::{Exit, FaultContext as _};
 
+/// A file being written, in the folder where it will lie: gone when dropped, unless it is kept.
+#[derive(Debug)]
+pub struct Draft(tempfile::NamedTempFile);
+
+impl Draft {
+    /// Opens a draft in `folder`, which is made. The kept file has the permissions of any new file.
+    ///
+    /// # Errors
+    /// [`Exit::Machine`] when the disk says no.
+    pub fn new(folder: &Path) -> anyhow::Result<Self> {
+        let shown = || format!("could not write into `{}`", folder.display());
+        std::fs::create_dir_all(folder).fault(Exit::Machine, shown())?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".longshore-");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        Ok(Self(builder.tempfile_in(folder).fault(Exit::Machine, shown())?))
+    }
+
+    /// Where the draft lies while it is written.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Renames it to `path`, which must be on the same file system; what was there is replaced.
+    ///
+    /// # Errors
+    /// [`Exit::Machine`] when the disk says no.
+    pub fn keep(self, path: &Path) -> anyhow::Result<()> {
+        self.0.persist(path).fault(Exit::Machine, format!("could not write `{}`", path.display()))?;
+        Ok(())
+    }
+}
+
+impl std::io::Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.as_file_mut().flush()
+    }
+}
+
 /// Writes `bytes` beside `path`, then renames: a reader sees the old file or the new one.
 /// Parent folders are made.
 ///
 /// # Errors
 /// [`Exit::Machine`] when the disk says no.
 pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let shown = || format!("could not write `{}`", path.display());
-    std::fs::create_dir_all(folder).fault(Exit::Machine, shown())?;
-    let mut file =
-        tempfile::Builder::new().prefix(".longshore-").tempfile_in(folder).fault(Exit::Machine, shown())?;
-    file.write_all(bytes).fault(Exit::Machine, shown())?;
-    file.persist(path).fault(Exit::Machine, shown())?;
-    Ok(())
+    let mut draft = Draft::new(path.parent().unwrap_or(Path::new(".")))?;
+    draft.write_all(bytes).fault(Exit::Machine, format!("could not write `{}`", path.display()))?;
+    draft.keep(path)
 }
 
 /// The text of a file, or `None` where there is none.

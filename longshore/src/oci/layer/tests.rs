@@ -1,0 +1,158 @@
+use super::*;
+
+fn entries() -> Entries {
+    let mut entries = Entries::new();
+    entries.insert("/usr/share/app/readme", Entry::bytes("hello\n".repeat(50_000))).unwrap();
+    entries.insert("/app", Entry::bytes(noise(300_000)).mode(0o755).owner(65532, 65532)).unwrap();
+    entries.insert("/tmp", Entry::directory().mode(0o1777)).unwrap();
+    entries.insert("/bin/sh", Entry::symlink("/usr/bin/sh")).unwrap();
+    entries.insert(&format!("/{}/é", "long".repeat(60)), Entry::bytes("x")).unwrap();
+    entries.insert(&format!("/{}/{}", "d".repeat(120), "f".repeat(90)), Entry::bytes("y")).unwrap();
+    entries
+}
+
+/// Bytes that compress badly and are the same everywhere.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let step = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state & 0x3f) as u8
+    };
+    (0..size).map(step).collect()
+}
+
+fn written(entries: &Entries, compression: Compression) -> (Layer, Vec<u8>) {
+    let mut out = Vec::new();
+    let layer = write(entries, compression, 0, &mut out, &Cancel::default()).unwrap();
+    (layer, out)
+}
+
+fn untarred(bytes: &[u8]) -> Vec<(String, u32, u64, Vec<u8>)> {
+    let mut archive = tar::Archive::new(bytes);
+    let entry = |entry: io::Result<tar::Entry<'_, &[u8]>>| {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let (mode, uid) = (entry.header().mode().unwrap(), entry.header().uid().unwrap());
+        assert_eq!(entry.header().mtime().unwrap(), 0);
+        assert_eq!(entry.header().username().unwrap(), Some(""));
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        (path, mode, uid, content)
+    };
+    archive.entries().unwrap().map(entry).collect()
+}
+
+/// The guard of invariant 4: a compressor whose output changed would change every digest of every
+/// service. If this fails after a dependency's update, the update is a breaking change.
+#[test]
+fn the_bytes_are_the_ones_of_every_other_machine() {
+    let (gzip, _) = written(&entries(), Compression::Gzip);
+    let (zstd, _) = written(&entries(), Compression::Zstd);
+    assert_eq!(gzip.diff_id, zstd.diff_id);
+    assert_eq!(
+        gzip.diff_id.as_str(),
+        "sha256:53dd8609dec6be28c54ddf0d3e7af5d4be45cc5c5ab42c023999a55602f6cbe4"
+    );
+    assert_eq!(
+        gzip.descriptor.digest.as_str(),
+        "sha256:59d4cebb7e074cd73f35817f90137685484073738a49e75cd8a30b387f546187"
+    );
+    assert_eq!(
+        zstd.descriptor.digest.as_str(),
+        "sha256:bee7fe2bf93309fc100dea154146c24304ec56c57df83e4f3d20db0d6d49f5ba"
+    );
+}
+
+#[test]
+fn digests_and_size_are_those_of_the_bytes() {
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let (layer, bytes) = written(&entries(), compression);
+        assert_eq!(layer.descriptor.digest, Digest::of(&bytes));
+        assert_eq!(layer.descriptor.size, bytes.len() as u64);
+        let mut tar = Vec::new();
+        match compression {
+            Compression::Gzip => {
+                assert_eq!(bytes[3..10], [0, 0, 0, 0, 0, bytes[8], 255]);
+                flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut tar).unwrap();
+            }
+            Compression::Zstd => tar = zstd::decode_all(&bytes[..]).unwrap(),
+        }
+        assert_eq!(layer.diff_id, Digest::of(&tar));
+        let list = untarred(&tar);
+        let paths: Vec<&str> = list.iter().map(|(path, ..)| path.as_str()).collect();
+        let (long, deep) = ("long".repeat(60), "d".repeat(120));
+        let expected = [
+            "app".to_owned(),
+            "bin/".to_owned(),
+            "bin/sh".to_owned(),
+            format!("{deep}/"),
+            format!("{deep}/{}", "f".repeat(90)),
+            format!("{long}/"),
+            format!("{long}/é"),
+            "tmp/".to_owned(),
+            "usr/".to_owned(),
+            "usr/share/".to_owned(),
+            "usr/share/app/".to_owned(),
+            "usr/share/app/readme".to_owned(),
+        ];
+        assert_eq!(paths, expected);
+        assert_eq!(list[0], ("app".to_owned(), 0o755, 65532, noise(300_000)));
+        assert_eq!(list[7].1, 0o1777);
+    }
+}
+
+#[test]
+fn a_file_is_the_same_as_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("x");
+    std::fs::write(&source, noise(1_000_001)).unwrap();
+    let (mut files, mut bytes) = (Entries::new(), Entries::new());
+    files.insert("/a/x", Entry::file(&source, 0o755)).unwrap();
+    bytes.insert("a/x", Entry::bytes(noise(1_000_001)).mode(0o755)).unwrap();
+    assert_eq!(written(&files, Compression::Gzip).0, written(&bytes, Compression::Gzip).0);
+}
+
+#[test]
+fn paths_that_lead_out_or_clash_are_refused() {
+    let mut entries = Entries::new();
+    for bad in ["", "/", "/../x", "/a/./b", "/a//b", "/a\0b", "/a/.."] {
+        assert!(entries.insert(bad, Entry::bytes("")).is_err(), "{bad:?}");
+    }
+    entries.insert("/a", Entry::bytes("1")).unwrap();
+    entries.insert("/a", Entry::bytes("1")).unwrap();
+    assert!(entries.insert("/a", Entry::bytes("2")).is_err());
+    assert!(entries.insert("/a/b", Entry::bytes("2")).is_err());
+}
+
+#[test]
+fn an_interruption_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("x");
+    std::fs::write(&source, b"x").unwrap();
+    let mut entries = Entries::new();
+    entries.insert("/x", Entry::file(&source, 0o644)).unwrap();
+    let cancel = Cancel::default();
+    cancel.set(2);
+    let error = write(&entries, Compression::Gzip, 0, io::sink(), &cancel).unwrap_err();
+    assert_eq!(crate::fault::exit_of(&error), Exit::Interrupted);
+}
+
+/// `cargo test -p longshore --lib -- --ignored --nocapture throughput`: megabytes a second on one core.
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stderr, reason = "a measurement is read by eye")]
+fn throughput() {
+    let binary = std::env::current_exe().unwrap();
+    let size = std::fs::metadata(&binary).unwrap().len();
+    let mut entries = Entries::new();
+    entries.insert("/app", Entry::file(&binary, 0o755)).unwrap();
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let start = std::time::Instant::now();
+        let layer = write(&entries, compression, 0, io::sink(), &Cancel::default()).unwrap();
+        let rate = size as f64 / 1e6 / start.elapsed().as_secs_f64();
+        let ratio = layer.descriptor.size as f64 / size as f64;
+        eprintln!("{compression:?}: {rate:.0} MB/s of {size} bytes, to {ratio:.3}");
+    }
+}
