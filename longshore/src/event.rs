@@ -103,6 +103,9 @@ pub struct JobFailure {
 impl JobFailure {
     /// What the chain of `error` holds: its messages, and the command, exit and remedy found on the way.
     pub fn of(error: &anyhow::Error) -> Self {
+        if let Some(failure) = error.downcast_ref::<Self>() {
+            return failure.clone();
+        }
         let mut failure = Self {
             exit: crate::fault::exit_of(error) as u8,
             messages: Vec::new(),
@@ -128,3 +131,12 @@ impl JobFailure {
         failure
     }
 }
+
+impl std::fmt::Display for JobFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.messages.join(": "))
+    }
+}
+
+/// A failure that one job found and another one reports.
+impl std::error::Error for JobFailure {}

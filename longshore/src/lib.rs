@@ -12,6 +12,7 @@
 //!
 //! The invariants that hold between them are in ARCHITECTURE.md.
 
+pub mod affected;
 pub mod cache;
 pub mod cancel;
 pub mod cli;

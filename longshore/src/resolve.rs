@@ -1,5 +1,7 @@
 //! Configuration → settings of each service: the one place where defaults are applied, last. Pure.
 
+mod stages;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use crate::config::{Base, Build, Compression, Config, Health, Image, Located, Mo
 use crate::facts::go::Toolchain;
 use crate::oci::types::Digest;
 use crate::platform::Platform;
+
+pub use stages::{ScanSettings, StageSettings, TestSettings, VerifySettings, stages};
 
 /// A service with nothing left open but what the environment and the repository say.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! The stages: each a file that makes jobs of a release, and the action that its jobs carry.
 
 pub mod build;
+pub mod image;
 pub mod lint;
 pub mod test;
 
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::cancel::Cancel;
 use crate::event::JobFailure;
 use crate::host::environment::Environment;
-use crate::oci::types::Digest;
+use crate::oci::reference::Tag;
+use crate::oci::types::{Descriptor, Digest, media_type};
 use crate::plan::JobId;
 use crate::platform::Platform;
 use crate::workspace::Workspace;
@@ -133,4 +135,33 @@ impl Outputs {
 /// A path of a tool, or of a result, for a message.
 pub fn shown(workspace: &Workspace, path: &Path) -> String {
     workspace.shown(path).display().to_string()
+}
+
+/// A service's executable, as the job `build` left it.
+///
+/// # Errors
+/// What kept it from being made, if its group was built with `--keep-going`.
+fn binary(scope: &Scope<'_>, build: &JobId, service: &str) -> anyhow::Result<Binary> {
+    let Some(Output::Binaries { mut binaries, mut failures }) = scope.outputs.get(build) else {
+        anyhow::bail!("internal: `{build}` left no binaries");
+    };
+    if let Some(failure) = failures.remove(service) {
+        return Err(anyhow::Error::new(failure));
+    }
+    binaries
+        .remove(service)
+        .ok_or_else(|| anyhow::anyhow!("internal: `{build}` left no binary of `{service}`"))
+}
+
+/// The index that `job` left.
+fn index(scope: &Scope<'_>, job: &JobId) -> anyhow::Result<Descriptor> {
+    match scope.outputs.get(job) {
+        Some(Output::Index { digest, size, .. }) => Ok(Descriptor::new(media_type::INDEX, digest, size)),
+        other => anyhow::bail!("internal: `{job}` left {other:?} where an index is needed"),
+    }
+}
+
+/// A version as an image tag: the same text, since versions here have no `+`.
+fn image_tag(version: &semver::Version) -> anyhow::Result<Tag> {
+    version.to_string().parse().map_err(|error| anyhow::anyhow!("`{version}` is no image tag: {error}"))
 }

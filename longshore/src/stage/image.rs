@@ -1,0 +1,264 @@
+//! Image: the embedded builder. One manifest a platform, one index over them, and an environment's
+//! variants of it; no daemon, no Dockerfile. Same inputs, same bytes.
+
+mod root;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Finish, ManifestOutput, Output, Scope};
+use crate::cache::{Bucket, Cache};
+use crate::config::{Base, Compression};
+use crate::fault::{Exit, Fault};
+use crate::oci::image::{self, Settings};
+use crate::oci::layer::{Entries, Entry, Layer};
+use crate::oci::layout::Layout;
+use crate::oci::types::{Descriptor, Digest};
+use crate::plan::JobId;
+use crate::platform::Platform;
+
+/// The behaviour of this stage, in every key: a change of it is a new version.
+pub const VERSION: u32 = 1;
+
+/// Where binaries lie in an image.
+const BINARIES: &str = "usr/local/bin";
+
+/// One platform's image of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSpec {
+    pub service: String,
+    pub platform: Platform,
+    /// The job that leaves the binary.
+    pub build: JobId,
+    pub base: Base,
+    /// `UID[:GID]`
+    pub user: String,
+    pub compression: Compression,
+    pub labels: BTreeMap<String, String>,
+    /// The commit's time, in seconds since 1970.
+    pub created: u64,
+    /// The defaults of the build-args: nothing of an environment.
+    pub env: BTreeMap<String, String>,
+    pub port: Option<u16>,
+    /// Destination in the image → source (absolute).
+    pub files: BTreeMap<String, std::path::PathBuf>,
+}
+
+/// The index over a service's platforms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexSpec {
+    pub service: String,
+    /// The jobs that leave the manifests.
+    pub manifests: Vec<JobId>,
+    /// Names it in the layout.
+    pub version: semver::Version,
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An environment's variant of a service's index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VariantSpec {
+    pub service: String,
+    pub environment: String,
+    /// The job that leaves the neutral index.
+    pub index: JobId,
+    pub env: BTreeMap<String, String>,
+    /// `X.Y.Z_ENV_<8 hex>`
+    pub tag: String,
+}
+
+/// Builds one platform's image into the service's layout.
+///
+/// # Errors
+/// [`Exit::Machine`] where a file or a base can't be read; [`Exit::Usage`] where the base lacks the
+/// platform.
+pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
+    let binary = super::binary(scope, &spec.build, &spec.service)?;
+    let layout = Layout::create(&scope.workspace.layout(&spec.service))?;
+    let cache = Cache::new(&scope.workspace.cache);
+    let base = base(spec, &layout, scope)?;
+    let mut layers = Vec::new();
+    if spec.base == Base::Scratch {
+        scope.progress.status("certificates and time zones");
+        layers.push(layer(&root::entries(&spec.user)?, None, spec, &layout, &cache, scope)?);
+    }
+    if !spec.files.is_empty() {
+        layers.push(layer(&extra_files(spec)?, None, spec, &layout, &cache, scope)?);
+    }
+    scope.progress.status("the binary's layer");
+    let mut entries = Entries::new();
+    let path = format!("{BINARIES}/{}{}", spec.service, spec.platform.executable_suffix());
+    entries.insert(&path, Entry::file(&binary.path, 0o755))?;
+    layers.push(layer(&entries, Some((&path, &binary.digest)), spec, &layout, &cache, scope)?);
+    let image = image::assemble(&base, &layers, &settings(spec, &path))?;
+    let known = layout.has_blob(&image.manifest.descriptor.digest, image.manifest.descriptor.size);
+    let config = layout.put_document(&image.config)?;
+    let manifest = layout.put_document(&image.manifest)?;
+    let output = ManifestOutput {
+        layout: layout.root().to_owned(),
+        platform: spec.platform.clone(),
+        digest: manifest.digest,
+        config: config.digest,
+        size: image.layers_size,
+    };
+    let note = indicatif::HumanBytes(image.layers_size).to_string();
+    Ok(Finish { output: Output::Manifest(output), cached: known, note })
+}
+
+fn settings(spec: &ImageSpec, path: &str) -> Settings {
+    let mut settings = Settings::new(spec.platform.clone(), spec.created);
+    settings.env.clone_from(&spec.env);
+    if spec.base == Base::Scratch {
+        settings.env.entry("PATH".to_owned()).or_insert_with(|| format!("/{BINARIES}"));
+    }
+    settings.entrypoint = vec![format!("/{path}")];
+    settings.user.clone_from(&spec.user);
+    settings.working_dir = "/".to_owned();
+    settings.ports.extend(spec.port);
+    settings.labels.clone_from(&spec.labels);
+    settings
+}
+
+fn base(spec: &ImageSpec, layout: &Layout, scope: &Scope<'_>) -> anyhow::Result<image::Base> {
+    let _ = (layout, scope);
+    match &spec.base {
+        Base::Scratch => Ok(image::Base::default()),
+        Base::Layout { .. } | Base::Remote { .. } => anyhow::bail!("internal: bases"),
+    }
+}
+
+/// A service's `files`. A folder's files are taken with their modes' executable bit and nothing else of
+/// the disk's.
+fn extra_files(spec: &ImageSpec) -> anyhow::Result<Entries> {
+    let mut entries = Entries::new();
+    for (target, source) in &spec.files {
+        add_files(&mut entries, target.trim_start_matches('/'), source)?;
+    }
+    Ok(entries)
+}
+
+fn add_files(entries: &mut Entries, target: &str, source: &std::path::Path) -> anyhow::Result<()> {
+    use crate::fault::FaultContext as _;
+    let shown = || format!("could not read `{}`, one of the image's files", source.display());
+    let metadata = std::fs::symlink_metadata(source).fault(Exit::Machine, shown())?;
+    if metadata.is_file() {
+        return entries.insert(target, Entry::file(source, mode(&metadata)));
+    }
+    if !metadata.is_dir() {
+        let message =
+            format!("`{}` is neither a file nor a folder, so it can't enter an image", source.display());
+        return Err(Fault::new(Exit::Machine, message).into());
+    }
+    entries.insert(target, Entry::directory())?;
+    let mut names = std::fs::read_dir(source)
+        .and_then(|listing| {
+            listing.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>()
+        })
+        .fault(Exit::Machine, shown())?;
+    names.sort();
+    for name in names {
+        let Some(text) = name.to_str() else {
+            let message = format!("`{}` in `{}` is not UTF-8", name.display(), source.display());
+            return Err(Fault::new(Exit::Machine, message).into());
+        };
+        add_files(entries, &format!("{target}/{text}"), &source.join(&name))?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn mode(metadata: &std::fs::Metadata) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    if metadata.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 }
+}
+
+#[cfg(not(unix))]
+fn mode(_metadata: &std::fs::Metadata) -> u32 {
+    0o644
+}
+
+/// What the cache holds of a layer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    descriptor: Descriptor,
+    diff_id: Digest,
+}
+
+/// A layer, from the cache where its content is known before it is read: `content` names the path and
+/// digest of a layer that is one file.
+fn layer(
+    entries: &Entries,
+    content: Option<(&str, &Digest)>,
+    spec: &ImageSpec,
+    layout: &Layout,
+    cache: &Cache,
+    scope: &Scope<'_>,
+) -> anyhow::Result<Layer> {
+    let key = content.map(|(path, digest)| {
+        Digest::of(format!("layer {VERSION} {:?} {path} {digest}", spec.compression).as_bytes())
+    });
+    if let Some(key) = &key
+        && let Some(kept) = cache.get::<Kept>(Bucket::Layer, key)
+        && (layout.has_blob(&kept.descriptor.digest, kept.descriptor.size)
+            || cache.take(&kept.descriptor.digest, &layout.blob_path(&kept.descriptor.digest))?)
+    {
+        return Ok(Layer { descriptor: kept.descriptor, diff_id: kept.diff_id });
+    }
+    // Every entry's time is 1970: a layer depends on its files alone.
+    let layer = layout.put_layer(entries, spec.compression, 0, scope.cancel)?;
+    if let Some(key) = &key {
+        cache.put_file(&layout.blob_path(&layer.descriptor.digest))?;
+        let kept = Kept { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id.clone() };
+        cache.put(Bucket::Layer, key, &kept)?;
+    }
+    Ok(layer)
+}
+
+/// Makes the index over a service's manifests.
+///
+/// # Errors
+/// [`Exit::Machine`] when the disk says no.
+pub fn run_index(spec: &IndexSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
+    let layout = Layout::create(&scope.workspace.layout(&spec.service))?;
+    let mut manifests = Vec::new();
+    for job in &spec.manifests {
+        let output = scope.outputs.manifest(job)?;
+        let bytes = layout.read(&output.digest)?;
+        let manifest = Descriptor::of(crate::oci::types::media_type::MANIFEST, &bytes);
+        manifests.push(manifest.platform(&output.platform));
+    }
+    let document = image::index(&manifests, &spec.annotations)?;
+    let known = layout.has_blob(&document.descriptor.digest, document.descriptor.size);
+    let descriptor = layout.put_document(&document)?;
+    layout.tag(&super::image_tag(&spec.version)?, &descriptor)?;
+    let output = Output::Index {
+        layout: layout.root().to_owned(),
+        digest: descriptor.digest.clone(),
+        size: descriptor.size,
+    };
+    Ok(Finish { output, cached: known, note: short(&descriptor.digest) })
+}
+
+/// Makes an environment's variant: other configs and manifests over the same layers.
+///
+/// # Errors
+/// [`Exit::Machine`] when the disk says no.
+pub fn run_variant(spec: &VariantSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
+    let layout = Layout::create(&scope.workspace.layout(&spec.service))?;
+    let neutral = super::index(scope, &spec.index)?;
+    let variant = layout.variant(&neutral, &spec.env)?;
+    let tag = spec.tag.parse().map_err(|error| anyhow::anyhow!("internal: `{}`: {error}", spec.tag))?;
+    layout.tag(&tag, &variant)?;
+    let output = Output::Index {
+        layout: layout.root().to_owned(),
+        digest: variant.digest.clone(),
+        size: variant.size,
+    };
+    Ok(Finish { output, cached: false, note: format!("{} {}", spec.tag, short(&variant.digest)) })
+}
+
+/// `sha256:0123456789ab`: enough for eyes.
+pub fn short(digest: &Digest) -> String {
+    digest.as_str()[.."sha256:".len() + 12].to_owned()
+}
