@@ -28,7 +28,7 @@ pub enum VersionError {
     #[error("{service} {version} is recorded for commit {recorded}, and this is commit {here}")]
     Taken { service: String, version: semver::Version, recorded: CommitId, here: CommitId },
     #[error("the tag `{tag}` asks for {version}, which is not above {last}, the last version of {service}")]
-    NotAbove { service: String, tag: String, version: semver::Version, last: semver::Version },
+    NotAbove { service: String, tag: String, version: String, last: String },
     #[error("the tag `{tag}` asks for `{text}`, which is not a version: X.Y.Z or X.Y.Z-pre, without `+`")]
     Invalid { tag: String, text: String },
     #[error("`{0}` can't be a pre-release's label: letters, digits and hyphens, not digits alone")]

@@ -158,7 +158,13 @@ impl Command {
         if let Some(cwd) = &self.cwd {
             child.current_dir(cwd);
         }
-        child.stdin(std::process::Stdio::null());
+        let program = || self.program.to_string_lossy().into_owned();
+        child.stdin(match &self.stdin {
+            Some(bytes) => {
+                stdin(bytes).map_err(|source| ProcessError::Start { program: program(), source })?
+            }
+            None => std::process::Stdio::null(),
+        });
         let output = child.output().map_err(|source| {
             let program = self.program.to_string_lossy().into_owned();
             if source.kind() == std::io::ErrorKind::NotFound {
@@ -188,6 +194,15 @@ impl Command {
             tail: lines[lines.len().saturating_sub(20)..].iter().map(|s| (*s).to_owned()).collect(),
         })
     }
+}
+
+/// A file without a name: a child that does not read it can't block its writer.
+fn stdin(bytes: &[u8]) -> std::io::Result<std::process::Stdio> {
+    use std::io::{Seek as _, Write as _};
+    let mut file = tempfile::tempfile()?;
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 impl std::fmt::Display for Command {

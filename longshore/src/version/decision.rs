@@ -179,8 +179,8 @@ impl<'a> Group<'a> {
                 return Err(VersionError::NotAbove {
                     service: self.name.clone(),
                     tag: tag.clone(),
-                    version: version.clone(),
-                    last: last.version.clone(),
+                    version: version.to_string(),
+                    last: last.version.to_string(),
                 });
             }
             return Ok((self.free(version.clone())?, None, Some(tag.clone())));

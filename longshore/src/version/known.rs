@@ -74,7 +74,7 @@ pub fn survey(
 
 /// The version that the next one follows: the highest stable one in HEAD's history. Where there are
 /// only others (history was rewritten), the highest stable one: never 0.1.0 again.
-pub fn base<'a>(known: &'a [Known], is_ancestor: impl Fn(&CommitId) -> bool) -> Option<&'a Known> {
+pub fn base(known: &[Known], is_ancestor: impl Fn(&CommitId) -> bool) -> Option<&Known> {
     let stable = || known.iter().filter(|known| known.version.pre.is_empty());
     let highest = |known: &&Known| known.version.clone();
     stable()
