@@ -3,6 +3,7 @@
 pub mod build;
 pub mod image;
 pub mod lint;
+pub mod scan;
 pub mod test;
 
 use std::collections::BTreeMap;
