@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Severity;
+use crate::config::{OnUnavailable, Severity};
 use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::environment::Environment;
 use crate::host::process::{Command, Output as Printed, ProcessError, Status};
@@ -25,6 +25,7 @@ use crate::host::{clock, files};
 use crate::oci::types::Digest;
 use crate::plan::JobId;
 use crate::platform::Platform;
+use crate::resolve::ScanSettings;
 use crate::stage::{Finish, ManifestOutput, Output, Scope};
 use crate::verdict::{self, Record};
 
@@ -82,6 +83,24 @@ impl Default for Options {
     }
 }
 
+impl From<&ScanSettings> for Options {
+    fn from(settings: &ScanSettings) -> Self {
+        let ignore = |given: &crate::config::Ignore| Ignore {
+            id: given.id.value.clone(),
+            reason: given.reason.value.clone(),
+            until: given.until.as_ref().map(|until| until.value.clone()),
+        };
+        Self {
+            severity: settings.severity.clone(),
+            ignore_unfixed: settings.ignore_unfixed,
+            ignore: settings.ignore.iter().map(ignore).collect(),
+            warn_unavailable: settings.on_unavailable == OnUnavailable::Warn,
+            database: settings.db_repository.clone(),
+            timeout: settings.timeout,
+        }
+    }
+}
+
 /// A finding that somebody has looked at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ignore {
@@ -130,7 +149,7 @@ pub fn run(spec: &ScanSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         return Ok(finish);
     }
     verdict::remove::<verdict::Scan>(&verdicts, &manifest.digest)?;
-    let isolated = isolate::isolate(scope.workspace, &manifest, spec.executable.as_deref())?;
+    let isolated = isolate::isolate(scope.workspace, &manifest, spec.executable.as_deref(), scope.cancel)?;
     scope.progress.status("scanning");
     let printed = scan(spec, program, &isolated, database.as_ref(), scope)?;
     let report = report::parse(&printed.stdout).map_err(|error| no_verdict(&error, &printed))?;

@@ -5,13 +5,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
-
 use super::buildinfo::{self, Modules};
+use crate::cancel::Cancel;
 use crate::fault::{Exit, Fault, FaultContext as _};
-use crate::oci::types::Digest;
+use crate::oci::layout::Layout;
+use crate::oci::types::{Descriptor, media_type};
 use crate::stage::ManifestOutput;
 use crate::workspace::Workspace;
 
@@ -28,21 +26,6 @@ pub struct Isolated {
     pub modules: Option<Modules>,
 }
 
-#[derive(Deserialize)]
-struct Manifest {
-    #[serde(rename = "mediaType")]
-    media_type: Option<String>,
-    config: Blob,
-    layers: Vec<Blob>,
-}
-
-#[derive(Deserialize)]
-struct Blob {
-    digest: Digest,
-}
-
-/// Bytes of a manifest; images have a few kB.
-const MANIFEST_LIMIT: u64 = 4 << 20;
 /// Bytes of an executable that is looked into.
 const BINARY_LIMIT: u64 = 2 << 30;
 
@@ -50,11 +33,12 @@ const BINARY_LIMIT: u64 = 2 << 30;
 ///
 /// # Errors
 /// [`Exit::Machine`] for a blob that is missing or is not what its digest says, and for an executable
-/// that is not in the image or holds no build information.
+/// that is not in the image or holds no build information; an interruption.
 pub fn isolate(
     workspace: &Workspace,
     manifest: &ManifestOutput,
     executable: Option<&str>,
+    cancel: &Cancel,
 ) -> anyhow::Result<Isolated> {
     const MAKE: &str = "could not make the scan's temporary folder";
     // Beside the layouts, so that blobs can be hard links.
@@ -63,33 +47,16 @@ pub fn isolate(
     let folder = tempfile::Builder::new().prefix(".scan-").tempdir_in(parent).fault(Exit::Machine, MAKE)?;
     let path = |name: &str| folder.path().join(name);
     let (layout, cache, home, empty) = (path("layout"), path("cache"), path("home"), path("empty"));
-    let target = layout.join("blobs").join("sha256");
-    for made in [&target, &cache, &home, &empty] {
+    for made in [&cache, &home, &empty] {
         std::fs::create_dir_all(made).fault(Exit::Machine, MAKE)?;
     }
-    let source = manifest.layout.join("blobs").join("sha256");
-    take(&source, &target, &manifest.digest)?;
-    let file = target.join(manifest.digest.hex());
-    let size = file.metadata().fault(Exit::Machine, MAKE)?.len();
-    if size > MANIFEST_LIMIT {
-        return Err(Fault::new(Exit::Machine, format!("`{}` is no manifest", manifest.digest)).into());
-    }
-    let bytes = std::fs::read(&file).fault(Exit::Machine, MAKE)?;
-    let parsed: Manifest = serde_json::from_slice(&bytes)
-        .fault(Exit::Machine, format!("`{}` is no image manifest", manifest.digest))?;
-    take(&source, &target, &parsed.config.digest)?;
-    for layer in &parsed.layers {
-        take(&source, &target, &layer.digest)?;
-    }
-    let media = parsed.media_type.as_deref().unwrap_or("application/vnd.oci.image.manifest.v1+json");
-    let index = serde_json::json!({
-        "schemaVersion": 2,
-        "manifests": [{ "mediaType": media, "digest": manifest.digest, "size": size }],
-    });
-    std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
-        .fault(Exit::Machine, MAKE)?;
-    std::fs::write(layout.join("index.json"), index.to_string()).fault(Exit::Machine, MAKE)?;
-    let layers: Vec<PathBuf> = parsed.layers.iter().map(|layer| target.join(layer.digest.hex())).collect();
+    let source = Layout::open(&manifest.layout)?;
+    let bytes = source.read(&manifest.digest)?;
+    let (parsed, _) = source.read_image(&manifest.digest)?;
+    let media = parsed.media_type.as_deref().unwrap_or(media_type::MANIFEST);
+    let descriptor = Descriptor::of(media, &bytes);
+    let single = source.single(&descriptor, &layout, cancel)?;
+    let layers: Vec<PathBuf> = parsed.layers.iter().map(|layer| single.blob_path(&layer.digest)).collect();
     let modules = executable.map(|executable| modules_of(&layers, executable)).transpose()?;
     Ok(Isolated { _folder: folder, layout, cache, home, empty, modules })
 }
@@ -119,41 +86,6 @@ fn link(from: &Path, to: &Path) -> anyhow::Result<()> {
         std::fs::copy(from, to).fault(Exit::Machine, "could not copy the database")?;
     }
     Ok(())
-}
-
-/// Hard-links (or copies) a blob whose bytes are what its digest says.
-fn take(source: &Path, target: &Path, digest: &Digest) -> anyhow::Result<()> {
-    let (from, to) = (source.join(digest.hex()), target.join(digest.hex()));
-    if to.exists() {
-        return Ok(());
-    }
-    let shown = || format!("no verdict: `{digest}` is not in the layout");
-    if std::fs::hard_link(&from, &to).is_err() {
-        std::fs::copy(&from, &to).fault(Exit::Machine, shown())?;
-    }
-    let found = hash(&to).fault(Exit::Machine, shown())?;
-    if found != *digest {
-        return Err(Fault::new(
-            Exit::Machine,
-            format!("no verdict: the layout's blob `{digest}` is damaged: its bytes are `{found}`"),
-        )
-        .hint("remove the layout and run `cargo xtask image`")
-        .into());
-    }
-    Ok(())
-}
-
-/// The digest of a file's bytes.
-pub(super) fn hash(path: &Path) -> anyhow::Result<Digest> {
-    let mut file = File::open(path).with_context(|| format!("could not read `{}`", path.display()))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(Digest::from_sha256(hasher.finalize().into())),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
 }
 
 /// The modules of the executable, from the topmost layer that holds it.
@@ -220,20 +152,5 @@ mod tests {
         for path in ["/app/x", "app/x", "./app/x", "C:\\app\\x", "Files/app/x", "C:/app/x"] {
             assert_eq!(normal(path), "app/x", "{path}");
         }
-    }
-
-    #[test]
-    fn a_blob_that_is_not_its_digest_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let (source, target) = (folder.path().join("a"), folder.path().join("b"));
-        std::fs::create_dir_all(&source).unwrap();
-        std::fs::create_dir_all(&target).unwrap();
-        let digest = Digest::of(b"layer");
-        let missing = take(&source, &target, &digest).unwrap_err();
-        assert!(missing.to_string().contains("is not in the layout"), "{missing}");
-        std::fs::write(source.join(digest.hex()), b"other").unwrap();
-        let damaged = take(&source, &target, &digest).unwrap_err();
-        assert!(damaged.to_string().contains("is damaged"), "{damaged}");
-        assert_eq!(crate::fault::exit_of(&damaged), Exit::Machine);
     }
 }
