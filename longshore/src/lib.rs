@@ -13,6 +13,7 @@
 //! The invariants that hold between them are in ARCHITECTURE.md.
 
 pub mod affected;
+pub mod artifacts;
 pub mod cache;
 pub mod cancel;
 pub mod cli;
@@ -27,6 +28,7 @@ pub mod host;
 pub mod oci;
 pub mod plan;
 pub mod platform;
+pub mod release;
 pub mod resolve;
 pub mod stage;
 pub mod verdict;

@@ -1,6 +1,9 @@
 //! The stages: each a file that makes jobs of a release, and the action that its jobs carry.
 
+pub mod action;
+pub mod adopt;
 pub mod build;
+pub mod draft;
 pub mod image;
 pub mod lint;
 pub mod scan;
@@ -11,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
+
+pub use action::{Action, Passed};
 
 use crate::cancel::Cancel;
 use crate::event::JobFailure;

@@ -132,6 +132,20 @@ pub fn read<V: Verdict>(verdicts: &Path, digest: &Digest) -> anyhow::Result<Opti
     Ok(Some(record))
 }
 
+/// Takes over what another run's gates said of a digest, where `from`, its folder of verdicts, holds any.
+///
+/// # Errors
+/// As [`read`] and [`write`].
+pub fn adopt(from: &Path, to: &Path, digest: &Digest) -> anyhow::Result<()> {
+    if let Some(record) = read::<Scan>(from, digest)? {
+        write(to, &record)?;
+    }
+    if let Some(record) = read::<Verify>(from, digest)? {
+        write(to, &record)?;
+    }
+    Ok(())
+}
+
 /// What the environment that is pushed to allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {

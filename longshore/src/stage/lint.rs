@@ -7,6 +7,7 @@
 mod convention;
 mod finding;
 mod format;
+mod jobs;
 mod modfile;
 pub(crate) mod tool;
 

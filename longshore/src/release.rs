@@ -1,0 +1,106 @@
+//! What is to be done, with nothing left to find out but the digests: the services with their versions,
+//! for one environment. Pure data; [`crate::plan`] makes jobs of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semver::Version;
+
+use crate::config::Registry;
+use crate::facts::go::inputs::ServiceInputs;
+use crate::oci::types::Digest;
+use crate::plan::Stage;
+use crate::platform::Platform;
+use crate::resolve::{ServiceSettings, StageSettings};
+use crate::version::{CommitId, TagForm};
+
+/// One run's release.
+#[derive(Clone, Debug)]
+pub struct Release {
+    pub project: String,
+    pub commit: CommitId,
+    /// In seconds since 1970.
+    pub commit_time: u64,
+    /// Where the sources can be read, as `https://host/path`.
+    pub source: Option<String>,
+    pub environment: String,
+    pub registry: Registry,
+    pub stages: StageSettings,
+    /// Stages that the user leaves out, or that are switched off: recorded.
+    pub skipped: BTreeSet<Stage>,
+    pub services: BTreeMap<String, ServiceRelease>,
+    /// `[tools]` pins golangci-lint.
+    pub golangci_lint: bool,
+    /// The version that `[tools]` pins.
+    pub trivy: Option<String>,
+    /// The Git remote that the ledger and the tags go to.
+    pub remote: String,
+}
+
+/// Why a service is in a release, and so what is done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It gets every stage.
+    Subject,
+    /// A subject's verification needs it running: it is built, and neither scanned nor pushed.
+    Support,
+}
+
+/// One service of a release.
+#[derive(Clone, Debug)]
+pub struct ServiceRelease {
+    pub settings: ServiceSettings,
+    pub inputs: ServiceInputs,
+    pub role: Role,
+    pub version: Version,
+    pub previous: Option<Version>,
+    /// In a few words, for people.
+    pub reasons: Vec<String>,
+    /// For the Git tag's message.
+    pub changelog: String,
+    pub form: TagForm,
+    /// What the record of this version says already, where there is one: the result must be the same.
+    pub recorded: Option<Digest>,
+    /// The values with which it is run to be verified: the environment's build-args and `[env]`.
+    pub run_env: BTreeMap<String, String>,
+    /// An environment's values, where its variant is to be made.
+    pub variant: Option<Variant>,
+}
+
+/// An environment's values and the tag of the image that holds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant {
+    pub env: BTreeMap<String, String>,
+    /// `X.Y.Z_ENV_<8 hex>`
+    pub tag: String,
+}
+
+impl ServiceRelease {
+    /// The platforms that have an image: Linux. Others get a binary.
+    pub fn image_platforms(&self) -> impl Iterator<Item = &Platform> {
+        self.settings.platforms.iter().filter(|platform| platform.os == "linux")
+    }
+}
+
+impl Release {
+    pub fn subjects(&self) -> impl Iterator<Item = (&String, &ServiceRelease)> {
+        self.services.iter().filter(|(_, service)| service.role == Role::Subject)
+    }
+
+    /// A service's place: `REGISTRY/SERVICE`.
+    pub fn repository(&self, service: &str) -> String {
+        match &self.registry {
+            Registry::Layouts(folder) => format!("oci:{}", folder.join(service).display()),
+            Registry::Remote { host, path, .. } if path.is_empty() => format!("{host}/{service}"),
+            Registry::Remote { host, path, .. } => format!("{host}/{path}/{service}"),
+        }
+    }
+
+    /// Whether nothing of it leaves this clone: its registry is a folder.
+    pub fn is_local(&self) -> bool {
+        matches!(self.registry, Registry::Layouts(_))
+    }
+
+    pub fn runs(&self, stage: Stage) -> bool {
+        !self.skipped.contains(&stage)
+    }
+}

@@ -1,0 +1,75 @@
+//! What a job does: one variant a kind of work. The execution runs these and knows no stage.
+
+use std::path::PathBuf;
+
+use super::{Finish, Output, Scope, adopt, build, image, lint, scan, test};
+use crate::cache::{Bucket, Cache};
+use crate::host::files;
+use crate::oci::types::Digest;
+use crate::workspace::Workspace;
+
+/// One job's work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Lint { spec: lint::LintSpec, key: Passed },
+    Test { spec: test::TestSpec, key: Passed },
+    Build(build::BuildSpec),
+    Image(image::ImageSpec),
+    Index(image::IndexSpec),
+    Variant(image::VariantSpec),
+    Adopt(adopt::AdoptSpec),
+    Scan(scan::ScanSpec),
+}
+
+/// Under which key it is kept that work over these inputs ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    pub key: Digest,
+    /// Of the file with the inputs of the last run in this clone.
+    pub name: String,
+    /// As [`crate::fingerprint::Preimage::to_text`].
+    pub inputs: String,
+}
+
+impl Passed {
+    pub fn file(&self, workspace: &Workspace) -> PathBuf {
+        workspace.state.join("inputs").join(&self.name)
+    }
+}
+
+impl Action {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Those of its stage.
+    pub fn run(&self, scope: &Scope<'_>) -> anyhow::Result<Finish> {
+        match self {
+            Self::Lint { spec, key } => once(Bucket::Lint, key, scope, || lint::run(spec, scope)),
+            Self::Test { spec, key } => once(Bucket::Test, key, scope, || test::run(spec, scope)),
+            Self::Build(spec) => build::run(spec, scope),
+            Self::Image(spec) => image::run(spec, scope),
+            Self::Index(spec) => image::run_index(spec, scope),
+            Self::Variant(spec) => image::run_variant(spec, scope),
+            Self::Adopt(spec) => adopt::run(spec, scope),
+            Self::Scan(spec) => scan::run(spec, scope),
+        }
+    }
+}
+
+/// Runs `work` unless it is known to have ended well over the same inputs.
+fn once(
+    bucket: Bucket,
+    passed: &Passed,
+    scope: &Scope<'_>,
+    work: impl FnOnce() -> anyhow::Result<Finish>,
+) -> anyhow::Result<Finish> {
+    let cache = Cache::new(&scope.workspace.cache);
+    let note = "nothing changed".to_owned();
+    let known = cache.get::<bool>(bucket, &passed.key) == Some(true);
+    let finish = if known { Finish { output: Output::Nothing, cached: true, note } } else { work()? };
+    if !known {
+        cache.put(bucket, &passed.key, &true)?;
+    }
+    files::write(&passed.file(scope.workspace), passed.inputs.as_bytes())?;
+    Ok(finish)
+}

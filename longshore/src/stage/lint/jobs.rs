@@ -1,0 +1,72 @@
+//! The jobs of the lint stage: one a module.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Check, LintSpec, TaggedService};
+use crate::facts::go::Setting;
+use crate::plan::{JobId, Stage};
+use crate::release::ServiceRelease;
+use crate::stage::Action;
+use crate::stage::draft::{Draft, Sketch};
+
+/// A module's tools get this long each.
+const TIMEOUT: Duration = Duration::from_secs(900);
+
+/// One job a module of the subjects; found done where nothing in the module changed.
+///
+/// # Errors
+/// A module whose files can't be read.
+pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
+    let release = draft.release;
+    let mut modules: BTreeMap<&Setting, Vec<(&String, &ServiceRelease)>> = BTreeMap::new();
+    for (name, service) in release.subjects() {
+        modules.entry(&service.inputs.setting).or_default().push((name, service));
+    }
+    let folders: BTreeSet<_> =
+        modules.keys().map(|setting| draft.workspace.shown(&setting.module).to_owned()).collect();
+    for (setting, services) in modules {
+        let module = draft.module_name(setting);
+        let mut checks = vec![Check::Gofmt, Check::Vet, Check::ModVerify, Check::ModTidy, Check::Layout];
+        if release.golangci_lint {
+            checks.push(Check::GolangciLint { args: release.stages.golangci_args.clone() });
+        }
+        checks.push(Check::Tags {
+            services: services
+                .iter()
+                .map(|(name, service)| TaggedService {
+                    name: (*name).clone(),
+                    tag: service.form.to_string(),
+                    module: draft.workspace.shown(&setting.module).to_owned(),
+                })
+                .collect(),
+            modules: folders.iter().cloned().collect(),
+        });
+        let first = services[0].1;
+        let tags = &first.settings.build.tags;
+        let spec = LintSpec {
+            setting: setting.clone(),
+            packages: vec!["./...".to_owned()],
+            flags: if tags.is_empty() { vec![] } else { vec![format!("-tags={}", tags.join(","))] },
+            platform: first.image_platforms().next().cloned(),
+            checks,
+            timeout: TIMEOUT,
+        };
+        let mut inputs = draft.module_inputs(setting, first)?;
+        inputs.add("lint", format!("{} {spec:?}", super::VERSION));
+        let (key, state, why) = draft.kept(crate::cache::Bucket::Lint, &inputs, &format!("lint-{module}"));
+        draft.add(Sketch {
+            id: JobId::new(Stage::Lint, &[&module]),
+            stage: Stage::Lint,
+            service: None,
+            platform: None,
+            title: module,
+            needs: Vec::new(),
+            cost: 10,
+            state,
+            why,
+            action: Action::Lint { spec, key },
+        });
+    }
+    Ok(())
+}
