@@ -6,6 +6,7 @@ pub mod build;
 pub mod draft;
 pub mod image;
 pub mod lint;
+pub mod plan;
 pub mod scan;
 pub mod test;
 

@@ -1,7 +1,7 @@
 //! Build: one `go build` a module, platform, toolchain and flags set, with every main package of it
 //! that is not in the cache (invariant 9).
 
-mod jobs;
+pub mod jobs;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -69,6 +69,11 @@ pub struct VariantSpec {
     pub tag: String,
 }
 
+/// Where a service's binary lies in its image, from the root.
+pub fn binary_path(service: &str, platform: &Platform) -> String {
+    format!("{BINARIES}/{service}{}", platform.executable_suffix())
+}
+
 /// Builds one platform's image into the service's layout.
 ///
 /// # Errors
@@ -89,7 +94,7 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     }
     scope.progress.status("the binary's layer");
     let mut entries = Entries::new();
-    let path = format!("{BINARIES}/{}{}", spec.service, spec.platform.executable_suffix());
+    let path = binary_path(&spec.service, &spec.platform);
     entries.insert(&path, Entry::file(&binary.path, 0o755))?;
     layers.push(layer(&entries, Some((&path, &binary.digest)), spec, &layout, &cache, scope)?);
     let image = image::assemble(&base, &layers, &settings(spec, &path))?;

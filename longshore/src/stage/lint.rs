@@ -7,7 +7,7 @@
 mod convention;
 mod finding;
 mod format;
-mod jobs;
+pub mod jobs;
 mod modfile;
 pub(crate) mod tool;
 

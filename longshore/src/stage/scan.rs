@@ -8,6 +8,7 @@ pub mod buildinfo;
 pub mod database;
 pub mod findings;
 pub mod isolate;
+pub mod jobs;
 pub mod report;
 pub mod sarif;
 

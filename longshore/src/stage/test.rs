@@ -1,7 +1,7 @@
 //! The test stage: `go test` of a module's packages, its `-json` stream read while it runs and kept
 //! under `dist/reports/`.
 
-mod jobs;
+pub mod jobs;
 mod stream;
 
 use std::path::{Path, PathBuf};

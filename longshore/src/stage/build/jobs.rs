@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{BuildSpec, Target, VERSION, cached_digest, why};
 use crate::facts::go::Setting;
-use crate::fingerprint::Preimage;
 use crate::plan::{JobId, Stage, State};
 use crate::platform::Platform;
 use crate::release::{Release, ServiceRelease};

@@ -1,0 +1,46 @@
+//! Release → plan: the stages in their order, each adding its jobs. Nothing runs here; what is looked
+//! at is whether work is already done.
+
+use std::collections::BTreeSet;
+
+use super::draft::Draft;
+use super::{Action, adopt, build, image, lint, scan, test};
+use crate::plan::{Plan, Stage};
+
+/// What `stage` alone takes with it: the stages that make its inputs. A push and a tag take every gate.
+pub fn closure(stage: Stage) -> BTreeSet<Stage> {
+    match stage {
+        Stage::Lint | Stage::Test | Stage::Build => [stage].into(),
+        Stage::Image => [Stage::Build, Stage::Image].into(),
+        Stage::Scan | Stage::Verify => [Stage::Build, Stage::Image, stage].into(),
+        Stage::Push => Stage::ALL.into_iter().filter(|stage| *stage != Stage::Tag).collect(),
+        Stage::Tag => Stage::ALL.into(),
+    }
+}
+
+/// The jobs of `draft.stages`.
+///
+/// # Errors
+/// Files that can't be read; results of another run that are not there.
+pub fn plan(mut draft: Draft<'_>) -> anyhow::Result<Plan<Action>> {
+    let wanted = |draft: &Draft<'_>, stage| draft.stages.contains(&stage) && draft.release.runs(stage);
+    if wanted(&draft, Stage::Lint) {
+        lint::jobs::jobs(&mut draft)?;
+    }
+    if wanted(&draft, Stage::Test) {
+        test::jobs::jobs(&mut draft)?;
+    }
+    let adopted = adopt::jobs(&mut draft)?;
+    let binaries = match adopted {
+        Some(binaries) => binaries,
+        None if draft.stages.contains(&Stage::Build) => build::jobs::jobs(&mut draft)?,
+        None => return Ok(draft.finish()),
+    };
+    if draft.stages.contains(&Stage::Image) {
+        image::jobs::jobs(&mut draft, &binaries);
+    }
+    if wanted(&draft, Stage::Scan) {
+        scan::jobs::jobs(&mut draft);
+    }
+    Ok(draft.finish())
+}
