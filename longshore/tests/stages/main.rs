@@ -4,3 +4,4 @@
 
 mod gotools;
 mod harness;
+mod scanner;
