@@ -1,14 +1,55 @@
 //! What the user wrote: `pipeline.toml` and `environments/*.toml`, checked, with the places of its
-//! values. Nothing is defaulted here: that is [`crate::resolve`]'s, last. (To be filled in.)
+//! values. Nothing is defaulted here: that is [`crate::resolve`]'s, last.
+//!
+//! All faults of all files are found in one run ([`load()`]). A value is data: nothing in it is ever run.
+
+mod check;
+pub mod environment;
+mod file;
+mod graph;
+mod load;
+mod paths;
+mod read;
+#[cfg(test)]
+mod schema;
+mod secrets;
+pub mod template;
+#[cfg(test)]
+mod tests;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::read::{table, words};
+use crate::config::values::{
+    DATE, GO_VERSION, HTTP_PATH, IMAGE_PATH, LDFLAG, NOT_EMPTY, REFS, REPOSITORY, SERVICE, TAG_FORM,
+    TRIVY_VERSION, USER, VARIABLE, VERSION,
+};
 use crate::diagnostic::{Place, Source};
 use crate::oci::types::Digest;
+use crate::plan::Stage;
 use crate::platform::Platform;
+
+pub use crate::config::environment::{EffectiveEnvironment, environment, variant_hash};
+pub use crate::config::load::{check, load};
+
+/// The version of `pipeline.toml`'s format that this build reads.
+pub const FORMAT: u32 = 1;
+
+/// The version of each stage's behaviour in this build: what `stages.STAGE.version` may pin at most.
+pub const STAGE_VERSIONS: [(Stage, u32); 8] = [
+    (Stage::Lint, 1),
+    (Stage::Test, 1),
+    (Stage::Build, 1),
+    (Stage::Image, 1),
+    (Stage::Scan, 1),
+    (Stage::Verify, 1),
+    (Stage::Push, 1),
+    (Stage::Tag, 1),
+];
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -33,21 +74,45 @@ pub struct Config {
     pub environments: BTreeMap<String, Environment>,
 }
 
-#[derive(Clone, Debug)]
-pub struct Project {
-    pub name: Located<String>,
-    /// `oci:DIR` or `HOST/PATH`; absent: `oci:dist/oci`.
-    pub registry: Option<Located<Registry>>,
-    /// Absent: `linux/amd64` and `linux/arm64`.
-    pub platforms: Option<Vec<Located<Platform>>>,
-    /// The default environment; absent: `local`.
-    pub environment: Option<Located<String>>,
-    /// The Git tag's form; absent: `{service}/v{version}`.
-    pub tag: Option<Located<String>>,
-    /// The Git remote; absent: `origin`.
-    pub remote: Option<Located<String>>,
-    /// Where the ledger's refs lie; absent: `refs/longshore`.
-    pub ledger: Option<Located<String>>,
+table! {
+    /// What a repository releases, and how: services, and the defaults that they share.
+    pub(crate) struct PipelineFile {
+        /// The version of this file's format: 1.
+        ["version"] version: Located<u32>,
+        /// The whole of it.
+        ["project"] project: Project,
+        /// Exact versions of the tools; `setup` installs them, every run checks them.
+        ["tools"] tools: Tools,
+        /// How every service is compiled; a service may say otherwise.
+        ["build"] build: Build,
+        /// How every service's image is made; a service may say otherwise.
+        ["image"] image: Image,
+        /// Options of the stages.
+        ["stages"] stages: Stages,
+        /// What is released, by name.
+        ["services", keys SERVICE] services: BTreeMap<String, Service>,
+    }
+}
+
+table! {
+    /// The whole of it.
+    pub struct Project {
+        /// The project's name, for messages and labels.
+        ["name", NOT_EMPTY] name: Located<String>,
+        /// `oci:DIR` or `HOST/PATH`; absent: `oci:dist/oci`.
+        ["registry"] registry: Option<Located<Registry>>,
+        /// Absent: `linux/amd64` and `linux/arm64`.
+        ["platforms"] platforms: Option<Vec<Located<Platform>>>,
+        /// The default environment; absent: `local`.
+        ["environment"] environment: Option<Located<String>>,
+        /// The Git tag's form; absent: `{service}/v{version}`. Without `{service}`: one version for all
+        /// services.
+        ["tag", TAG_FORM] tag: Option<Located<String>>,
+        /// The Git remote; absent: `origin`.
+        ["remote", NOT_EMPTY] remote: Option<Located<String>>,
+        /// Where the ledger's refs lie; absent: `refs/longshore`.
+        ["ledger", REFS] ledger: Option<Located<String>>,
+    }
 }
 
 /// Where images go: a folder of OCI layouts, one a service, or a registry with a path.
@@ -60,33 +125,49 @@ pub enum Registry {
     Remote { host: String, path: String, plain_http: bool },
 }
 
-/// Exact versions.
-#[derive(Clone, Debug, Default)]
-pub struct Tools {
-    pub go: Option<Located<String>>,
-    pub trivy: Option<Located<String>>,
-    pub golangci_lint: Option<Located<String>>,
+table! {
+    /// Exact versions.
+    pub struct Tools derive Default {
+        /// The Go toolchain, got through GOTOOLCHAIN; a service may pin its own.
+        ["go", GO_VERSION] go: Option<Located<String>>,
+        /// The scanner.
+        ["trivy", TRIVY_VERSION] trivy: Option<Located<String>>,
+        /// The linter; without it the lint stage runs gofmt, go vet and go mod.
+        ["golangci-lint", VERSION] golangci_lint: Option<Located<String>>,
+    }
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct Build {
-    pub cgo: Option<Located<bool>>,
-    pub flags: Option<Vec<Located<String>>>,
-    /// A template each: `{version}`, `{service}`, `{commit}`.
-    pub ldflags: Option<Vec<Located<String>>>,
-    pub tags: Option<Vec<Located<String>>>,
-    pub env: BTreeMap<String, Located<String>>,
+table! {
+    /// How a service is compiled. `-trimpath` and `-buildvcs=false` are always there.
+    pub struct Build derive Default {
+        /// Absent: `false`.
+        ["cgo"] cgo: Option<Located<bool>>,
+        /// Flags of `go build`.
+        ["flags"] flags: Option<Vec<Located<String>>>,
+        /// A template each: `{version}`, `{service}`, `{commit}`.
+        ["ldflags", LDFLAG] ldflags: Option<Vec<Located<String>>>,
+        /// Build tags.
+        ["tags", NOT_EMPTY] tags: Option<Vec<Located<String>>>,
+        /// Variables of the compiler's environment.
+        ["env", keys VARIABLE] env: BTreeMap<String, Located<String>>,
+    }
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct Image {
-    pub base: Option<Located<Base>>,
-    /// `UID[:GID]`, numbers.
-    pub user: Option<Located<String>>,
-    pub compression: Option<Located<Compression>>,
-    pub labels: BTreeMap<String, Located<String>>,
-    /// Moving tags by choice: any of `X.Y`, `X`, `latest`.
-    pub tags: Option<Vec<Located<MovingTag>>>,
+table! {
+    /// How a service's image is made.
+    pub struct Image derive Default {
+        /// `scratch` (with CA certificates, time zones, passwd, group and /tmp), `oci:DIR`, or a reference
+        /// by digest.
+        ["base"] base: Option<Located<Base>>,
+        /// `UID[:GID]`, numbers.
+        ["user", USER] user: Option<Located<String>>,
+        /// Of the layers; absent: gzip.
+        ["compression"] compression: Option<Located<Compression>>,
+        /// More labels than the `org.opencontainers.image.*` that are always there.
+        ["labels", keys NOT_EMPTY] labels: BTreeMap<String, Located<String>>,
+        /// Moving tags by choice: any of `X.Y`, `X`, `latest`.
+        ["tags"] tags: Option<Vec<Located<MovingTag>>>,
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,164 +180,232 @@ pub enum Base {
     Remote { repository: String, tag: Option<String>, digest: Digest },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    Gzip,
-    Zstd,
+words! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Compression {
+        "gzip" => Gzip,
+        "zstd" => Zstd,
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MovingTag {
-    /// `X.Y`
-    Minor,
-    /// `X` (never `0`)
-    Major,
-    Latest,
+words! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum MovingTag {
+        /// `X.Y`
+        "X.Y" => Minor,
+        /// `X` (never `0`)
+        "X" => Major,
+        "latest" => Latest,
+    }
 }
 
-/// The options of the stages, in pipeline.toml and again in an environment. Every stage has
-/// `version` and `enabled`.
-#[derive(Clone, Debug, Default)]
-pub struct Stages {
-    pub versions: VersionsOptions,
-    pub lint: LintOptions,
-    pub test: TestOptions,
-    pub build: PlainOptions,
-    pub image: PlainOptions,
-    pub scan: ScanOptions,
-    pub verify: VerifyOptions,
-    pub push: PushOptions,
-    pub tag: PlainOptions,
+table! {
+    /// The options of the stages, in pipeline.toml and again in an environment. Every stage has
+    /// `version` and `enabled`.
+    pub struct Stages derive Default {
+        /// How a version follows from commits.
+        ["versions"] versions: VersionsOptions,
+        /// gofmt, go vet, go mod, golangci-lint.
+        ["lint"] lint: LintOptions,
+        /// `go test`.
+        ["test"] test: TestOptions,
+        /// `go build`.
+        ["build"] build: PlainOptions,
+        /// Images from binaries.
+        ["image"] image: PlainOptions,
+        /// Vulnerabilities, secrets and misconfiguration.
+        ["scan"] scan: ScanOptions,
+        /// Images run and looked at.
+        ["verify"] verify: VerifyOptions,
+        /// Images into the registry.
+        ["push"] push: PushOptions,
+        /// The ledger, image tags and Git tags.
+        ["tag"] tag: PlainOptions,
+    }
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct PlainOptions {
-    pub version: Option<Located<u32>>,
-    pub enabled: Option<Located<bool>>,
+table! {
+    /// What every stage has.
+    pub struct PlainOptions derive Default {
+        /// Pins the stage's behaviour; absent: this build's.
+        ["version"] version: Option<Located<u32>>,
+        /// Absent: `true`.
+        ["enabled"] enabled: Option<Located<bool>>,
+    }
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct VersionsOptions {
-    /// What a commit of another type that changes build inputs asks for.
-    pub other: Option<Located<OtherCommits>>,
+table! {
+    /// How a version follows from commits.
+    pub struct VersionsOptions derive Default {
+        /// What a commit of another type that changes build inputs asks for.
+        ["other"] other: Option<Located<OtherCommits>>,
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OtherCommits {
-    Patch,
-    None,
-    Error,
+words! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum OtherCommits {
+        "patch" => Patch,
+        "none" => None,
+        "error" => Error,
+    }
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct LintOptions {
-    pub plain: PlainOptions,
-    /// Extra arguments of golangci-lint.
-    pub golangci_args: Option<Vec<Located<String>>>,
+table! {
+    /// gofmt, go vet, go mod, golangci-lint.
+    pub struct LintOptions derive Default {
+        [..] plain: PlainOptions,
+        /// Extra arguments of golangci-lint.
+        ["golangci-args"] golangci_args: Option<Vec<Located<String>>>,
+    }
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct TestOptions {
-    pub plain: PlainOptions,
-    pub race: Option<Located<bool>>,
-    pub timeout: Option<Located<Duration>>,
-    /// Files outside the module that tests read: paths or globs from the root.
-    pub inputs: Option<Vec<Located<String>>>,
-    /// Names of variables of the process environment that tests see.
-    pub env: Option<Vec<Located<String>>>,
+table! {
+    /// `go test`.
+    pub struct TestOptions derive Default {
+        [..] plain: PlainOptions,
+        /// Absent: `false`.
+        ["race"] race: Option<Located<bool>>,
+        /// Of each package's tests.
+        ["timeout"] timeout: Option<Located<Duration>>,
+        /// Files outside the module that tests read: paths or globs from the root.
+        ["inputs", NOT_EMPTY] inputs: Option<Vec<Located<String>>>,
+        /// Names of variables of the process environment that tests see.
+        ["env", VARIABLE] env: Option<Vec<Located<String>>>,
+    }
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct ScanOptions {
-    pub plain: PlainOptions,
-    /// What fails the gate; absent: CRITICAL and HIGH.
-    pub severity: Option<Vec<Located<Severity>>>,
-    pub ignore_unfixed: Option<Located<bool>>,
-    pub ignore: Option<Vec<Ignore>>,
-    /// `error`, or `warn` where the registry is an `oci:` folder.
-    pub on_unavailable: Option<Located<OnUnavailable>>,
-    /// The repository of the vulnerability database; absent: Trivy's own.
-    pub db_repository: Option<Located<String>>,
-    pub timeout: Option<Located<Duration>>,
+table! {
+    /// Vulnerabilities, secrets and misconfiguration.
+    pub struct ScanOptions derive Default {
+        [..] plain: PlainOptions,
+        /// What fails the gate; absent: CRITICAL and HIGH.
+        ["severity"] severity: Option<Vec<Located<Severity>>>,
+        /// Whether findings without a fixed version pass.
+        ["ignore-unfixed"] ignore_unfixed: Option<Located<bool>>,
+        /// Findings that somebody has looked at. An environment's list replaces the other.
+        ["ignore"] ignore: Option<Vec<Ignore>>,
+        /// Where no vulnerability database can be had: `error`, or `warn` where the registry is an `oci:`
+        /// folder.
+        ["on-unavailable"] on_unavailable: Option<Located<OnUnavailable>>,
+        /// The repository of the vulnerability database; absent: Trivy's own.
+        ["db-repository", REPOSITORY] db_repository: Option<Located<String>>,
+        /// Of one scan.
+        ["timeout"] timeout: Option<Located<Duration>>,
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Severity {
-    Unknown,
-    Low,
-    Medium,
-    High,
-    Critical,
+words! {
+    #[derive(
+        Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    )]
+    #[serde(rename_all = "UPPERCASE")]
+    pub enum Severity {
+        "UNKNOWN" => Unknown,
+        "LOW" => Low,
+        "MEDIUM" => Medium,
+        "HIGH" => High,
+        "CRITICAL" => Critical,
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnUnavailable {
-    Error,
-    Warn,
+words! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum OnUnavailable {
+        "error" => Error,
+        "warn" => Warn,
+    }
 }
 
-/// A finding that somebody has looked at.
-#[derive(Clone, Debug)]
-pub struct Ignore {
-    /// `CVE-…`, `GHSA-…`, `GO-…`, or a check's or secret rule's id.
-    pub id: Located<String>,
-    pub reason: Located<String>,
-    /// `YYYY-MM-DD`, the last day on which it holds.
-    pub until: Option<Located<String>>,
+table! {
+    /// A finding that somebody has looked at.
+    pub struct Ignore {
+        /// `CVE-…`, `GHSA-…`, `GO-…`, or a check's or secret rule's id.
+        ["id", NOT_EMPTY] id: Located<String>,
+        /// Why it does not matter here.
+        ["reason", NOT_EMPTY] reason: Located<String>,
+        /// `YYYY-MM-DD`, the last day on which it holds.
+        ["until", DATE] until: Option<Located<String>>,
+    }
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct VerifyOptions {
-    pub plain: PlainOptions,
-    /// `auto` (the best there is), or one that must be had.
-    pub runner: Option<Located<Runner>>,
-    pub timeout: Option<Located<Duration>>,
+table! {
+    /// Images run and looked at.
+    pub struct VerifyOptions derive Default {
+        [..] plain: PlainOptions,
+        /// `auto` (the best there is), or one that must be had.
+        ["runner"] runner: Option<Located<Runner>>,
+        /// Until a service is ready.
+        ["timeout"] timeout: Option<Located<Duration>>,
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runner {
-    Auto,
-    Docker,
-    Chroot,
-    Process,
+words! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Runner {
+        "auto" => Auto,
+        "docker" => Docker,
+        "chroot" => Chroot,
+        "process" => Process,
+    }
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct PushOptions {
-    pub plain: PlainOptions,
-    /// Bytes a chunk; absent: whole blobs in one request.
-    pub chunk: Option<Located<u64>>,
-    pub retries: Option<Located<u32>>,
+table! {
+    /// Images into the registry.
+    pub struct PushOptions derive Default {
+        [..] plain: PlainOptions,
+        /// Bytes a chunk, or a size as `8MiB`; absent: whole blobs in one request.
+        ["chunk"] chunk: Option<Located<u64>>,
+        /// Of a request that failed outside.
+        ["retries"] retries: Option<Located<u32>>,
+    }
 }
 
-#[derive(Clone, Debug)]
-pub struct Service {
-    pub name: Located<String>,
-    /// The main package's directory, from the root.
-    pub package: Located<PathBuf>,
-    pub port: Option<Located<u16>>,
-    pub health: Option<Located<Health>>,
-    pub build_args: BTreeMap<String, BuildArg>,
-    pub needs: Vec<Located<String>>,
-    pub build: Build,
-    pub image: Image,
-    pub platforms: Option<Vec<Located<Platform>>>,
-    pub tools: Tools,
-    pub tag: Option<Located<String>>,
-    /// Extra files of the image: destination (absolute) → source (from the root).
-    pub files: BTreeMap<String, Located<PathBuf>>,
+table! {
+    /// A program with an image, a version and releases of its own.
+    pub struct Service {
+        [name] name: Located<String>,
+        /// The main package's directory, from the root.
+        ["package", NOT_EMPTY] package: Located<PathBuf>,
+        /// On which it listens for HTTP.
+        ["port"] port: Option<Located<u16>>,
+        /// Where it says how it is.
+        ["health"] health: Option<Located<Health>>,
+        /// What is baked into its images' environment: a default, or `{}`, which an environment must set.
+        ["build-args", keys VARIABLE] build_args: BTreeMap<String, BuildArg>,
+        /// Services that start before it.
+        ["needs"] needs: Vec<Located<String>>,
+        /// Over the defaults of all services.
+        ["build"] build: Build,
+        /// Over the defaults of all services.
+        ["image"] image: Image,
+        /// Instead of the project's.
+        ["platforms"] platforms: Option<Vec<Located<Platform>>>,
+        /// Instead of those of all services.
+        ["tools"] tools: Tools,
+        /// Instead of the project's form.
+        ["tag", TAG_FORM] tag: Option<Located<String>>,
+        /// Extra files of the image: destination (absolute) → source (from the root).
+        ["files", keys IMAGE_PATH] files: BTreeMap<String, Located<PathBuf>>,
+    }
 }
 
-/// HTTP paths on the service's port; times of the checks.
-#[derive(Clone, Debug, Default)]
-pub struct Health {
-    pub live: Option<String>,
-    pub ready: Option<String>,
-    pub startup: Option<String>,
-    pub delay: Option<Duration>,
-    pub period: Option<Duration>,
-    pub timeout: Option<Duration>,
+table! {
+    /// HTTP paths on the service's port; times of the checks.
+    pub struct Health derive Default {
+        /// Alive: else it is started again.
+        ["live", HTTP_PATH] live: Option<String>,
+        /// Ready for requests.
+        ["ready", HTTP_PATH] ready: Option<String>,
+        /// Started: until then it is not asked for the others.
+        ["startup", HTTP_PATH] startup: Option<String>,
+        /// Before the first check.
+        ["delay"] delay: Option<Duration>,
+        /// Between two.
+        ["period"] period: Option<Duration>,
+        /// Of one.
+        ["timeout"] timeout: Option<Duration>,
+    }
 }
 
 /// A value baked into an image's `Env`.
@@ -264,6 +413,7 @@ pub struct Health {
 pub struct BuildArg {
     /// Absent (`{}`): an environment must set it.
     pub default: Option<Located<String>>,
+    /// Of its name.
     pub place: Place,
 }
 
@@ -283,6 +433,27 @@ pub struct Environment {
     pub services: BTreeMap<String, EnvironmentService>,
 }
 
+table! {
+    /// What differs in one environment.
+    pub(crate) struct EnvironmentFile derive Default {
+        /// One parent: what is not said here is taken from there.
+        ["inherits"] inherits: Option<Located<String>>,
+        /// Instead of the project's: `oci:DIR` or `HOST/PATH`.
+        ["registry"] registry: Option<Located<Registry>>,
+        /// For every service that declares them. A value may hold others of the same service, as
+        /// `mysql://{DB_HOST}/shop`.
+        ["build-args", keys VARIABLE] build_args: BTreeMap<String, Located<String>>,
+        /// Runtime values, set at deploy, never in an image.
+        ["env", keys VARIABLE] env: BTreeMap<String, Located<String>>,
+        /// Names, and from where a value comes at run time; never a value.
+        ["secrets", keys VARIABLE] secrets: BTreeMap<String, Located<SecretSource>>,
+        /// Over the options in `pipeline.toml`.
+        ["stages"] stages: Stages,
+        /// For one service, by name.
+        ["services"] services: BTreeMap<String, EnvironmentService>,
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
     /// `NAME = "env"` or `{ env = "OTHER" }`
@@ -291,8 +462,13 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct EnvironmentService {
-    pub build_args: BTreeMap<String, Located<String>>,
-    pub env: BTreeMap<String, Located<String>>,
+table! {
+    /// What differs for one service.
+    pub struct EnvironmentService {
+        [name] name: Located<String>,
+        /// Over the environment's.
+        ["build-args", keys VARIABLE] build_args: BTreeMap<String, Located<String>>,
+        /// Over the environment's.
+        ["env", keys VARIABLE] env: BTreeMap<String, Located<String>>,
+    }
 }

@@ -1,0 +1,194 @@
+//! What the files say together: names that must exist, circles, limits, secrets. Pure over the
+//! configuration and the facts about its paths.
+
+mod environments;
+mod services;
+
+use crate::config::graph::{self, Graph};
+use crate::config::paths::Facts;
+use crate::config::{BuildArg, Config, FORMAT, Located, PlainOptions, STAGE_VERSIONS, Stages, secrets};
+use crate::diagnostic::{Diagnostic, Place, did_you_mean, quoted};
+use crate::plan::Stage;
+
+/// Whether what a file declares is known: a name that is not there may stand in a file that could
+/// not be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Declared {
+    pub(crate) services: bool,
+    pub(crate) environments: bool,
+}
+
+pub(crate) fn check_config(
+    config: &Config,
+    version: &Located<u32>,
+    declared: &Declared,
+    facts: &Facts,
+) -> Vec<Diagnostic> {
+    let mut faults = Vec::new();
+    faults.extend(format(version));
+    faults.extend(stages(&config.stages));
+    faults.extend(services::check(config, declared, facts));
+    faults.extend(texts(config));
+    if declared.environments {
+        faults.extend(default_environment(config));
+        faults.extend(inheritance(config));
+    }
+    faults.extend(environments::check(config, declared));
+    faults
+}
+
+fn format(version: &Located<u32>) -> Option<Diagnostic> {
+    // Absent: it has been said.
+    if version.value == FORMAT || version.place.span.is_empty() {
+        return None;
+    }
+    let fault = Diagnostic::error(format!(
+        "this build does not read version {} of this file's format",
+        version.value
+    ));
+    Some(if version.value > FORMAT {
+        fault.at(&version.place, "newer than this build").hint("upgrade longshore")
+    } else {
+        fault.at(&version.place, "").hint(format!("write `version = {FORMAT}`"))
+    })
+}
+
+fn stages(stages: &Stages) -> Vec<Diagnostic> {
+    let options: [(Stage, &PlainOptions); 8] = [
+        (Stage::Lint, &stages.lint.plain),
+        (Stage::Test, &stages.test.plain),
+        (Stage::Build, &stages.build),
+        (Stage::Image, &stages.image),
+        (Stage::Scan, &stages.scan.plain),
+        (Stage::Verify, &stages.verify.plain),
+        (Stage::Push, &stages.push.plain),
+        (Stage::Tag, &stages.tag),
+    ];
+    let mut faults = Vec::new();
+    for (stage, options) in options {
+        let newest =
+            STAGE_VERSIONS.iter().find(|(known, _)| *known == stage).map_or(1, |(_, version)| *version);
+        let Some(version) = &options.version else { continue };
+        if (1..=newest).contains(&version.value) {
+            continue;
+        }
+        let fault =
+            Diagnostic::error(format!("stage `{stage}` has no version {} in this build", version.value));
+        faults.push(if version.value > newest {
+            fault
+                .at(&version.place, "newer than this build")
+                .hint(format!("upgrade longshore, or write `version = {newest}`"))
+        } else {
+            fault.at(&version.place, "").hint("the first version is 1")
+        });
+    }
+    faults
+}
+
+fn default_environment(config: &Config) -> Option<Diagnostic> {
+    let Some(name) = &config.project.environment else {
+        if config.environments.contains_key("local") {
+            return None;
+        }
+        return Some(
+            Diagnostic::error("the default environment `local` is not there")
+                .at(&config.project.name.place, "no `environment` is named in `[project]`")
+                .hint("write `environments/local.toml`, which may be empty, or name another in `project.environment`"),
+        );
+    };
+    if config.environments.contains_key(&name.value) {
+        return None;
+    }
+    let mut fault = Diagnostic::error(format!("there is no environment {}", quoted(&name.value)))
+        .at(&name.place, format!("no `environments/{}.toml`", name.value.escape_debug()));
+    fault.hint = did_you_mean(&name.value, config.environments.keys().map(String::as_str));
+    Some(fault)
+}
+
+/// Unknown parents and circles of them.
+pub(crate) fn inheritance(config: &Config) -> Vec<Diagnostic> {
+    let mut faults = Vec::new();
+    let mut graph = Graph::new();
+    for (name, environment) in &config.environments {
+        let parent = environment.inherits.as_ref();
+        graph.insert(name, parent.iter().map(|parent| parent.value.as_str()).collect());
+        if let Some(parent) = parent
+            && !config.environments.contains_key(&parent.value)
+        {
+            let mut fault = Diagnostic::error(format!(
+                "environment `{name}` inherits {}, which is not there",
+                quoted(&parent.value)
+            ))
+            .at(&parent.place, "");
+            let others = config.environments.keys().filter(|other| *other != name).map(String::as_str);
+            fault.hint = did_you_mean(&parent.value, others);
+            faults.push(fault);
+        }
+    }
+    for cycle in graph::order(&graph).1 {
+        let places: Vec<&Place> = cycle
+            .iter()
+            .filter_map(|name| Some(&config.environments.get(*name)?.inherits.as_ref()?.place))
+            .collect();
+        faults.push(circle("environments that inherit each other", &cycle, &places));
+    }
+    faults
+}
+
+/// A circle, at the first of its places, with the others beside it.
+fn circle(what: &str, cycle: &[&str], places: &[&Place]) -> Diagnostic {
+    let mut fault = Diagnostic::error(format!("{what}: {}", graph::shown(cycle)));
+    let mut places = places.iter().zip(cycle.iter().cycle().skip(1));
+    if let Some((place, next)) = places.next() {
+        fault = fault.at(place, format!("`{next}` from here"));
+    }
+    for (place, next) in places.take(4) {
+        fault = fault.related(place, format!("`{next}` from here"));
+    }
+    fault.hint("take one of them out")
+}
+
+/// What goes into binaries and images, beside build-args: it must hold no token either.
+fn texts(config: &Config) -> Vec<Diagnostic> {
+    let services = config.services.values();
+    let builds = std::iter::once(&config.build).chain(services.clone().map(|service| &service.build));
+    let images = std::iter::once(&config.image).chain(services.map(|service| &service.image));
+    let mut values: Vec<(&str, &Located<String>)> = Vec::new();
+    for build in builds {
+        values.extend(build.ldflags.iter().flatten().map(|value| ("a linker flag", value)));
+        values.extend(build.flags.iter().flatten().map(|value| ("a build flag", value)));
+        values.extend(build.env.values().map(|value| ("the build's environment", value)));
+    }
+    for image in images {
+        values.extend(image.labels.values().map(|value| ("a label", value)));
+    }
+    let fault = |(what, value): (&str, &Located<String>)| {
+        let looks = secrets::looks_like(&value.value)?;
+        let fault = Diagnostic::error(format!("{what} looks like {looks}"));
+        Some(fault.at(&value.place, "not shown").hiding(&value.place).hint(SECRETS))
+    };
+    values.into_iter().filter_map(fault).collect()
+}
+
+const SECRETS: &str = "everyone who has the image could read it: name it under `[secrets]` in the environment's file, and give the value at run time";
+
+/// A build-arg that is named or looks like a secret.
+fn secret(name: &str, name_place: &Place, value: Option<&Located<String>>) -> Option<Diagnostic> {
+    let named = secrets::is_named_secret(name);
+    let looks = value.and_then(|value| secrets::looks_like(&value.value));
+    let what = match (named, looks) {
+        (false, None) => return None,
+        (_, Some(looks)) => format!("the value of build-arg `{name}` looks like {looks}"),
+        (true, None) => format!("build-arg `{name}` is named like a secret"),
+    };
+    let mut fault =
+        Diagnostic::error(what).at(name_place, if looks.is_some() { "not shown" } else { "" }).hint(SECRETS);
+    if let Some(value) = value {
+        fault = fault.hiding(&value.place);
+    }
+    Some(fault)
+}
+
+fn declared_secret(name: &str, build_arg: &BuildArg) -> Option<Diagnostic> {
+    secret(name, &build_arg.place, build_arg.default.as_ref())
+}

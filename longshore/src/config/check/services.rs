@@ -1,0 +1,219 @@
+//! The services: their packages, what they need, their tags, their build-args.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::config::check::{Declared, circle, declared_secret};
+use crate::config::environment::{compose, defaults};
+use crate::config::graph::{self, Graph};
+use crate::config::paths::{Fact, Facts};
+use crate::config::read::part;
+use crate::config::{Config, Located, Service, template, values};
+use crate::diagnostic::{Diagnostic, Place, did_you_mean, quoted};
+use crate::platform::Platform;
+
+pub(crate) fn check(config: &Config, declared: &Declared, facts: &Facts) -> Vec<Diagnostic> {
+    let mut faults = Vec::new();
+    if config.services.is_empty() && declared.services {
+        let place = Place { source: std::sync::Arc::clone(&config.source), span: 0..0 };
+        faults.push(
+            Diagnostic::error("no service is declared")
+                .at(&place, "")
+                .hint("write `[services.NAME]` with its `package`, the directory of its `main.go`"),
+        );
+    }
+    faults.extend(platforms(config.project.platforms.as_deref()));
+    faults.extend(repositories(config));
+    faults.extend(tags(config));
+    for service in config.services.values() {
+        faults.extend(paths(service, facts));
+        faults.extend(health(service));
+        faults.extend(platforms(service.platforms.as_deref()));
+        faults.extend(needs(config, service, declared));
+        faults.extend(
+            service.build_args.iter().filter_map(|(name, build_arg)| declared_secret(name, build_arg)),
+        );
+        faults.extend(compose(service, &defaults(service)).1);
+    }
+    faults.extend(needs_cycles(config));
+    faults
+}
+
+/// An image's repository is `REGISTRY/SERVICE`, in lower case.
+fn repositories(config: &Config) -> Vec<Diagnostic> {
+    let mut first: BTreeMap<String, &Service> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for service in config.services.values() {
+        match first.get(&service.name.value.to_lowercase()) {
+            Some(other) => faults.push(
+                Diagnostic::error(format!(
+                    "services {} and {} have one image repository",
+                    quoted(&other.name.value),
+                    quoted(&service.name.value)
+                ))
+                .at(&service.name.place, "this one")
+                .related(&other.name.place, "and this one")
+                .hint("rename one of them: a repository's name has no capitals"),
+            ),
+            None => {
+                first.insert(service.name.value.to_lowercase(), service);
+            }
+        }
+    }
+    faults
+}
+
+/// A service with a form of its own must not make the tags of another.
+fn tags(config: &Config) -> Vec<Diagnostic> {
+    let mut first: BTreeMap<String, (&Service, bool)> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for service in config.services.values() {
+        let own = service.tag.as_ref();
+        let form =
+            own.or(config.project.tag.as_ref()).map_or("{service}/v{version}", |form| form.value.as_str());
+        let names = [("service", service.name.value.as_str()), ("version", "\u{0}")];
+        let Ok(tag) = template::expand(form, &names) else { continue };
+        match first.get(&tag) {
+            // The project's form without a service's name: one version for all.
+            Some((_, false)) if own.is_none() => {}
+            Some((other, _)) => {
+                let place = own.or(other.tag.as_ref()).map_or(&service.name.place, |form| &form.place);
+                faults.push(
+                    Diagnostic::error(format!(
+                        "services `{}` and `{}` have the same Git tags",
+                        other.name.value, service.name.value
+                    ))
+                    .at(place, "")
+                    .hint("put `{service}` into the form"),
+                );
+            }
+            None => {
+                first.insert(tag, (service, own.is_some()));
+            }
+        }
+    }
+    faults
+}
+
+fn paths(service: &Service, facts: &Facts) -> Vec<Diagnostic> {
+    let mut faults = Vec::new();
+    // Empty: it has been said.
+    if !service.package.value.as_os_str().is_empty() {
+        let name = format!("package of service `{}`", service.name.value);
+        faults.extend(path(&name, &service.package, facts, true));
+    }
+    for (destination, source) in &service.files {
+        faults.extend(path(&format!("source of file {}", quoted(destination)), source, facts, false));
+    }
+    faults
+}
+
+fn path(what: &str, located: &Located<PathBuf>, facts: &Facts, folder: bool) -> Option<Diagnostic> {
+    let text = located.value.to_string_lossy();
+    if let Err(complaint) = values::inside(&located.value) {
+        let mut fault = Diagnostic::error(format!("{what}: {}", complaint.message))
+            .at(&part(&located.place, &text, complaint.part), "");
+        fault.hint = complaint.hint;
+        return Some(fault);
+    }
+    let fault = |message: String| Diagnostic::error(format!("{what}: {message}")).at(&located.place, "");
+    match facts.get(&located.value)? {
+        Fact::Missing => Some(fault(format!("{} is not there", quoted(&text)))),
+        Fact::Outside(target) => Some(
+            fault(format!("{} leads out of the repository", quoted(&text)))
+                .hint(format!("a symlink leads to {}", quoted(&target.display().to_string()))),
+        ),
+        Fact::File if folder => {
+            let parent =
+                located.value.parent().map(|parent| parent.display().to_string()).unwrap_or_default();
+            Some(
+                fault(format!("{} is a file", quoted(&text)))
+                    .hint(format!("write the package's directory: {}", quoted(&parent))),
+            )
+        }
+        Fact::Other => {
+            Some(fault(format!("{} is neither a file nor a folder that can be read", quoted(&text))))
+        }
+        Fact::File | Fact::Folder => None,
+    }
+}
+
+fn health(service: &Service) -> Option<Diagnostic> {
+    let health = service.health.as_ref()?;
+    if service.port.is_some() {
+        return None;
+    }
+    Some(
+        Diagnostic::error(format!("service `{}` has `health` and no `port`", service.name.value))
+            .at(&health.place, "HTTP paths on a port")
+            .hint("write `port`, or leave `health` out: a service without a port is looked at as a process"),
+    )
+}
+
+fn platforms(platforms: Option<&[Located<Platform>]>) -> Vec<Diagnostic> {
+    let mut seen: BTreeMap<&Platform, &Place> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for platform in platforms.into_iter().flatten() {
+        match seen.get(&platform.value) {
+            Some(first) => faults.push(
+                Diagnostic::error(format!("platform `{}` twice", platform.value))
+                    .at(&platform.place, "again here")
+                    .related(first, "first here")
+                    .hint("keep one of the two"),
+            ),
+            None => {
+                seen.insert(&platform.value, &platform.place);
+            }
+        }
+    }
+    faults
+}
+
+fn needs(config: &Config, service: &Service, declared: &Declared) -> Vec<Diagnostic> {
+    let mut faults = Vec::new();
+    let mut seen = BTreeSet::new();
+    for need in &service.needs {
+        if !seen.insert(&need.value) {
+            faults.push(
+                Diagnostic::warning(format!("`{}` is needed twice", need.value))
+                    .at(&need.place, "again here"),
+            );
+        }
+        if config.services.contains_key(&need.value) || !declared.services {
+            continue;
+        }
+        let mut fault = Diagnostic::error(format!(
+            "service `{}` needs {}, which is not declared",
+            service.name.value,
+            quoted(&need.value)
+        ))
+        .at(&need.place, "");
+        let others = config.services.keys().filter(|name| **name != service.name.value).map(String::as_str);
+        fault.hint = did_you_mean(&need.value, others);
+        faults.push(fault);
+    }
+    faults
+}
+
+fn needs_cycles(config: &Config) -> Vec<Diagnostic> {
+    let needs = |service: &'_ Service| -> Vec<String> {
+        service.needs.iter().map(|need| need.value.clone()).collect()
+    };
+    let owned: BTreeMap<&str, Vec<String>> =
+        config.services.iter().map(|(name, service)| (name.as_str(), needs(service))).collect();
+    let graph: Graph<'_> =
+        owned.iter().map(|(name, needs)| (*name, needs.iter().map(String::as_str).collect())).collect();
+    let fault = |cycle: Vec<&str>| {
+        let next = cycle.iter().cycle().skip(1);
+        let places: Vec<&Place> = cycle
+            .iter()
+            .zip(next)
+            .filter_map(|(name, next)| {
+                let service = config.services.get(*name)?;
+                service.needs.iter().find(|need| need.value == *next).map(|need| &need.place)
+            })
+            .collect();
+        circle("services that need each other", &cycle, &places)
+    };
+    graph::order(&graph).1.into_iter().map(fault).collect()
+}

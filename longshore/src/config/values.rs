@@ -1,0 +1,543 @@
+//! The values that are more than a string or a number, and the rules for strings: pure.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::read::{Complaint, Faults, Node, Rule, Value, integer};
+use crate::config::{Base, BuildArg, Located, Registry, SecretSource, template};
+use crate::diagnostic::{Diagnostic, Place, did_you_mean, quoted};
+use crate::oci::types::Digest;
+use crate::platform::Platform;
+use toml::de::DeValue;
+
+type Check = Result<(), Complaint>;
+
+/// A version with all its numbers.
+pub(crate) const VERSION: Rule = Rule { examples: &["0.69.3"], check: version };
+/// A Go release, as `go version` names it.
+pub(crate) const GO_VERSION: Rule = Rule { examples: &["1.26.8"], check: go_version };
+/// Trivy's releases, without those that must not run.
+pub(crate) const TRIVY_VERSION: Rule = Rule { examples: &["0.69.3"], check: trivy_version };
+/// The name of a variable of a process environment.
+pub(crate) const VARIABLE: Rule = Rule { examples: &["APP_ENV"], check: variable };
+/// A service's name: a component of a repository's path (OCI distribution-spec, "Pulling manifests").
+pub(crate) const SERVICE: Rule = Rule { examples: &["gateway"], check: service };
+pub(crate) const USER: Rule = Rule { examples: &["65532:65532"], check: user };
+pub(crate) const DATE: Rule = Rule { examples: &["2026-12-31"], check: date };
+pub(crate) const TAG_FORM: Rule =
+    Rule { examples: &["{service}/v{version}", "v{version}"], check: template::tag_form };
+pub(crate) const LDFLAG: Rule =
+    Rule { examples: &["-s", "-X main.version={version}"], check: template::ldflag };
+pub(crate) const HTTP_PATH: Rule = Rule { examples: &["/healthz"], check: http_path };
+/// An absolute path in an image.
+pub(crate) const IMAGE_PATH: Rule = Rule { examples: &["/etc/app/config.yaml"], check: image_path };
+pub(crate) const NOT_EMPTY: Rule = Rule { examples: &[], check: not_empty };
+/// A prefix of Git refs.
+pub(crate) const REFS: Rule = Rule { examples: &["refs/longshore"], check: refs };
+/// A repository of an OCI registry.
+pub(crate) const REPOSITORY: Rule =
+    Rule { examples: &["registry.example.com/mirror/trivy-db:2"], check: repository };
+
+/// Releases that are known to be malicious: `(tool, version, what to take instead)`.
+const MALICIOUS: &[(&str, &str, &str)] = &[("trivy", "0.69.4", "0.69.3")];
+
+fn version(text: &str) -> Check {
+    if let Some(rest) = text.strip_prefix('v')
+        && semver::Version::parse(rest).is_ok()
+    {
+        return Err(
+            Complaint::new(format!("{} starts with `v`", quoted(text))).hint(format!("write `{rest}`"))
+        );
+    }
+    match semver::Version::parse(text) {
+        Ok(version) if version.build.is_empty() => Ok(()),
+        Ok(_) => Err(Complaint::new(format!("{} has build metadata, which no release has", quoted(text)))),
+        Err(_) => Err(Complaint::new(format!("{} is not an exact version", quoted(text)))
+            .hint("write all three numbers, as `1.2.3`: no ranges, no `latest`")),
+    }
+}
+
+fn go_version(text: &str) -> Check {
+    if let Some(rest) = text.strip_prefix("go")
+        && go_version(rest).is_ok()
+    {
+        return Err(
+            Complaint::new(format!("{} starts with `go`", quoted(text))).hint(format!("write `{rest}`"))
+        );
+    }
+    // `1.26rc1` is how Go names a release candidate.
+    let candidate = ["rc", "beta"].into_iter().any(|kind| {
+        text.split_once(kind).is_some_and(|(base, number)| {
+            number.parse::<u16>().is_ok() && semver::Version::parse(&format!("{base}.0")).is_ok()
+        })
+    });
+    if candidate { Ok(()) } else { version(text) }
+}
+
+fn trivy_version(text: &str) -> Check {
+    version(text)?;
+    match MALICIOUS.iter().find(|(tool, version, _)| *tool == "trivy" && *version == text) {
+        None => Ok(()),
+        Some((tool, version, instead)) => Err(Complaint::new(format!(
+            "release {version} of {tool} is malicious: its supply chain was broken into"
+        ))
+        .hint(format!("write `{instead}`"))),
+    }
+}
+
+fn variable(name: &str) -> Check {
+    let valid = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && name.bytes().next().is_some_and(|first| !first.is_ascii_digit());
+    if valid {
+        return Ok(());
+    }
+    Err(Complaint::new(format!("{} is not a variable's name", quoted(name)))
+        .hint("write letters, digits and `_`, and no digit first"))
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+fn component(text: &str) -> bool {
+    let mut separator = true;
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if first.is_ascii_lowercase() || first.is_ascii_digit() {
+            separator = false;
+            rest = &rest[1..];
+            continue;
+        }
+        let run: usize = rest.bytes().take_while(|b| b"._-".contains(b)).count();
+        let valid = match &rest[..run] {
+            "." | "_" | "__" => true,
+            dashes => !dashes.is_empty() && dashes.bytes().all(|b| b == b'-'),
+        };
+        if separator || !valid {
+            return false;
+        }
+        separator = true;
+        rest = &rest[run..];
+    }
+    !separator
+}
+
+fn service(name: &str) -> Check {
+    if component(name) && name.len() <= 63 {
+        return Ok(());
+    }
+    let lower = name.to_lowercase();
+    let complaint =
+        Complaint::new(format!("{} can't name a service: it is the name of its image", quoted(name)));
+    Err(if component(&lower) && name.len() <= 63 {
+        complaint.hint(format!("write `{lower}`"))
+    } else {
+        complaint.hint("write at most 63 lowercase letters and digits, with `-`, `_` or `.` between them")
+    })
+}
+
+fn user(text: &str) -> Check {
+    let (uid, gid) = text.split_once(':').unwrap_or((text, "0"));
+    let number = |part: &str| part.bytes().all(|b| b.is_ascii_digit()) && part.parse::<u32>().is_ok();
+    if number(uid) && number(gid) {
+        return Ok(());
+    }
+    Err(Complaint::new(format!("{} is not a user", quoted(text)))
+        .hint("write numbers, `UID` or `UID:GID`, as `65532:65532`: an image need not have names"))
+}
+
+fn date(text: &str) -> Check {
+    let invalid = || {
+        Complaint::new(format!("{} is not a date", quoted(text))).hint("write `YYYY-MM-DD`, as `2026-12-31`")
+    };
+    let parts: Vec<&str> = text.split('-').collect();
+    let [year, month, day] = parts[..] else { return Err(invalid()) };
+    let number = |part: &str, length: usize| {
+        (part.len() == length && part.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| part.parse::<u32>().ok())
+            .flatten()
+    };
+    let (Some(year), Some(month), Some(day)) = (number(year, 4), number(month, 2), number(day, 2)) else {
+        return Err(invalid());
+    };
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return Err(invalid()),
+    };
+    if (1..=days).contains(&day) { Ok(()) } else { Err(invalid()) }
+}
+
+fn http_path(text: &str) -> Check {
+    if text.starts_with('/') && !text.bytes().any(|b| b.is_ascii_whitespace() || b.is_ascii_control()) {
+        return Ok(());
+    }
+    Err(Complaint::new(format!("{} is not an HTTP path", quoted(text)))
+        .hint("write it from `/`, as `/healthz`"))
+}
+
+fn image_path(text: &str) -> Check {
+    let inside = text.split('/').all(|part| part != ".." && part != ".");
+    if text.starts_with('/') && !text.ends_with('/') && !text.contains('\0') && inside {
+        return Ok(());
+    }
+    Err(Complaint::new(format!("{} is not a file of an image", quoted(text)))
+        .hint("write the file's path from `/`, without `..`, as `/etc/app/config.yaml`"))
+}
+
+fn not_empty(text: &str) -> Check {
+    if text.trim().is_empty() { Err(Complaint::new("must not be empty")) } else { Ok(()) }
+}
+
+fn refs(text: &str) -> Check {
+    if text.starts_with("refs/") && !text.ends_with('/') && template::valid_ref(text) {
+        return Ok(());
+    }
+    Err(Complaint::new(format!("{} is not a prefix of Git refs", quoted(text)))
+        .hint("write it from `refs/`, as `refs/longshore` or `refs/heads/longshore`"))
+}
+
+fn repository(text: &str) -> Check {
+    let (name, _) = split_tag(text);
+    let (host, path) = name.split_once('/').unwrap_or((name, ""));
+    check_host(host)?;
+    check_path(path)
+}
+
+/// `HOST/PATH` and, after the last colon that is not a port's, a tag.
+fn split_tag(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') && name.contains('/') => (name, Some(tag)),
+        _ => (text, None),
+    }
+}
+
+fn check_host(host: &str) -> Check {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (host, None),
+    };
+    let v6 = name.starts_with('[')
+        && name.ends_with(']')
+        && name[1..name.len() - 1].parse::<std::net::Ipv6Addr>().is_ok();
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    if !v6 && !name.split('.').all(label) {
+        return Err(Complaint::new(format!("{} is not a registry's host", quoted(host)))
+            .hint("write `HOST/PATH`, as `registry.example.com/team`, or `oci:DIR` for a folder"));
+    }
+    let number = |port: &str| {
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    if port.is_some_and(|port| !number(port)) {
+        return Err(Complaint::new(format!("{} has a bad port", quoted(host))).hint("write 1 to 65535"));
+    }
+    // `team/app` names no host: a client would ask Docker Hub for it.
+    if !v6 && !name.contains('.') && port.is_none() && name != "localhost" {
+        return Err(Complaint::new(format!("{} is not a registry's host", quoted(host)))
+            .hint("write the host first, as `docker.io/team`, or `oci:DIR` for a folder"));
+    }
+    Ok(())
+}
+
+fn check_path(path: &str) -> Check {
+    if path.is_empty() {
+        return Err(Complaint::new("a path is missing after the host")
+            .hint("write `HOST/PATH`, as `registry.example.com/team`"));
+    }
+    match path.split('/').find(|part| !component(part)) {
+        None => Ok(()),
+        Some(part) => Err(Complaint::new(format!("{} can't be a part of a repository's name", quoted(part)))
+            .hint("write lowercase letters and digits, with `-`, `_` or `.` between them")),
+    }
+}
+
+/// Why a path as it is written can't lie inside the repository.
+pub(crate) fn inside(path: &Path) -> Check {
+    let text = path.to_string_lossy();
+    if text.is_empty() {
+        return Err(
+            Complaint::new("a path is missing").hint("write a path from the folder of `pipeline.toml`")
+        );
+    }
+    if text.contains('\0') {
+        return Err(Complaint::new("a path can't hold a NUL character"));
+    }
+    if text.contains('\\') {
+        return Err(Complaint::new(format!("{} has a backslash", quoted(&text)))
+            .hint(format!("write `{}`: paths have `/` on every system", text.replace('\\', "/"))));
+    }
+    let drive = text.as_bytes().get(1) == Some(&b':') && text.as_bytes()[0].is_ascii_alphabetic();
+    if path.is_absolute() || drive {
+        return Err(Complaint::new(format!("{} is absolute", quoted(&text)))
+            .hint("write it from the folder of `pipeline.toml`, so that it holds on every machine"));
+    }
+    let mut depth = 0_i32;
+    for component in path.components() {
+        match component {
+            Component::ParentDir => depth -= 1,
+            Component::Normal(_) => depth += 1,
+            _ => {}
+        }
+        if depth < 0 {
+            return Err(Complaint::new(format!("{} leads out of the repository", quoted(&text)))
+                .hint("what is built must lie inside the repository"));
+        }
+    }
+    Ok(())
+}
+
+/// The folder of `oci:DIR`: inside the repository, or absolute.
+fn layout(text: &str) -> Result<PathBuf, Complaint> {
+    let path = PathBuf::from(text);
+    if !path.is_absolute() {
+        inside(&path)?;
+    }
+    Ok(path)
+}
+
+pub(crate) fn registry(text: &str) -> Result<Registry, Complaint> {
+    if let Some(folder) = text.strip_prefix("oci:") {
+        return Ok(Registry::Layouts(layout(folder)?));
+    }
+    if let Some(rest) = text.strip_prefix("https://") {
+        return Err(Complaint::new(format!("{} has a scheme", quoted(text)))
+            .hint(format!("write `{rest}`: TLS goes without saying")));
+    }
+    let (rest, plain_http) = text.strip_prefix("http://").map_or((text, false), |rest| (rest, true));
+    if rest.contains('@') || split_tag(rest).1.is_some() {
+        return Err(Complaint::new(format!("{} has a tag, a digest or a user", quoted(text)))
+            .hint("write `HOST/PATH` alone: versions are the tags, credentials come from docker's config"));
+    }
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    check_host(host)?;
+    check_path(path)?;
+    Ok(Registry::Remote { host: host.to_owned(), path: path.to_owned(), plain_http })
+}
+
+pub(crate) fn base(text: &str) -> Result<Base, Complaint> {
+    if text == "scratch" {
+        return Ok(Base::Scratch);
+    }
+    let (name, digest) = match text.split_once('@') {
+        Some((name, digest)) => {
+            let digest = digest
+                .parse::<Digest>()
+                .map_err(|error| Complaint::new(error.to_string()).part(name.len() + 1..text.len()))?;
+            (name, Some(digest))
+        }
+        None => (text, None),
+    };
+    if let Some(folder) = name.strip_prefix("oci:") {
+        return Ok(Base::Layout { path: layout(folder)?, digest });
+    }
+    let (repository, tag) = split_tag(name);
+    let (host, path) = repository.split_once('/').unwrap_or((repository, ""));
+    check_host(host)?;
+    check_path(path)?;
+    if let Some(tag) = tag {
+        check_tag(tag)?;
+    }
+    let Some(digest) = digest else {
+        return Err(Complaint::new(format!("{} has no digest", quoted(text))).hint(
+            "write `HOST/PATH@sha256:…`: a tag may move, and the same inputs must make the same image",
+        ));
+    };
+    Ok(Base::Remote { repository: repository.to_owned(), tag: tag.map(str::to_owned), digest })
+}
+
+/// OCI distribution-spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
+fn check_tag(tag: &str) -> Check {
+    let valid = tag.len() <= 128
+        && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && !tag.starts_with(['.', '-'])
+        && !tag.is_empty();
+    if valid {
+        return Ok(());
+    }
+    let complaint = Complaint::new(format!("{} is not an image tag", quoted(tag)));
+    Err(if tag.contains('+') {
+        complaint.hint("a `+`, which SemVer allows, is not allowed in a tag")
+    } else {
+        complaint.hint("write letters, digits, `_`, `.` and `-`, at most 128")
+    })
+}
+
+/// Reads a string and makes a value of it.
+fn parsed<T>(
+    node: &Node<'_>,
+    faults: &mut Faults,
+    parse: impl Fn(&str) -> Result<T, Complaint>,
+) -> Option<T> {
+    let text = String::value(&Node { rule: None, ..*node }, faults)?;
+    match parse(&text) {
+        Ok(value) => Some(value),
+        Err(complaint) => {
+            faults.complain(complaint, node.value.span(), &text);
+            None
+        }
+    }
+}
+
+macro_rules! string_value {
+    ($type:ty, $examples:expr, $parse:expr) => {
+        impl Value for $type {
+            fn value(node: &Node<'_>, faults: &mut Faults) -> Option<Self> {
+                parsed(node, faults, $parse)
+            }
+            #[cfg(test)]
+            fn schema(_: Option<&'static Rule>, _: &mut crate::config::read::Schemas) -> serde_json::Value {
+                serde_json::json!({ "type": "string", "examples": $examples })
+            }
+        }
+    };
+}
+
+string_value!(
+    Registry,
+    ["oci:dist/oci", "registry.example.com/team", "http://registry.lan:5000/team"],
+    registry
+);
+string_value!(
+    Base,
+    [
+        "scratch",
+        "oci:base",
+        "gcr.io/distroless/static@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+    ],
+    base
+);
+string_value!(Platform, ["linux/amd64", "linux/arm64", "linux/arm/v7", "windows/amd64"], |text: &str| {
+    text.parse::<Platform>().map_err(|error| Complaint::new(error.to_string()))
+});
+string_value!(Duration, ["30s", "5m", "1h 30m"], duration);
+
+fn duration(text: &str) -> Result<Duration, Complaint> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration.is_zero() => Err(Complaint::new("must be longer than nothing")),
+        // A year: longer is a slip, and sums of times must not overflow.
+        Ok(duration) if duration > Duration::from_secs(31_536_000) => {
+            Err(Complaint::new(format!("{} is longer than a year", quoted(text))))
+        }
+        Ok(duration) => Ok(duration),
+        Err(_) => Err(Complaint::new(format!("{} is not a duration", quoted(text)))
+            .hint("write a number and a unit, as `30s`, `5m` or `1h 30m`")),
+    }
+}
+
+/// Bytes: a number, or a string with a unit.
+impl Value for u64 {
+    fn value(node: &Node<'_>, faults: &mut Faults) -> Option<Self> {
+        if matches!(node.value.get_ref(), DeValue::String(_)) {
+            return parsed(node, faults, size);
+        }
+        integer(node, 1..=Self::MAX / 2, faults)
+    }
+    #[cfg(test)]
+    fn schema(_: Option<&'static Rule>, _: &mut crate::config::read::Schemas) -> serde_json::Value {
+        serde_json::json!({ "type": ["integer", "string"], "minimum": 1, "examples": ["8MiB", 8_388_608] })
+    }
+}
+
+fn size(text: &str) -> Result<u64, Complaint> {
+    const UNITS: &[(&str, u64)] = &[
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("kB", 1000),
+        ("B", 1),
+    ];
+    let unit = UNITS
+        .iter()
+        .find_map(|(unit, bytes)| text.strip_suffix(unit).map(|number| (number.trim_end(), bytes)));
+    unit.filter(|(number, _)| number.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|(number, bytes)| number.parse::<u64>().ok()?.checked_mul(*bytes))
+        .filter(|bytes| (1..=u64::MAX / 2).contains(bytes))
+        .ok_or_else(|| {
+            Complaint::new(format!("{} is not a size", quoted(text)))
+                .hint("write a number and a unit, as `8MiB` or `512KiB`")
+        })
+}
+
+/// A default, or `{}`. Whatever it is, the build-arg is declared: its name counts for the other checks.
+impl Value for BuildArg {
+    fn value(node: &Node<'_>, faults: &mut Faults) -> Option<Self> {
+        let place = faults.place(node.key.map_or_else(|| node.value.span(), toml::Spanned::span));
+        let default = match node.value.get_ref() {
+            DeValue::Table(table) if table.is_empty() => None,
+            DeValue::Table(_) => {
+                let fault = Diagnostic::error(format!("`{}` must be a default or `{{}}`", faults.path()))
+                    .at(&faults.place(node.value.span()), "")
+                    .hint("write a string, its default, or `{}`: then an environment must set it");
+                faults.note(fault);
+                None
+            }
+            _ => Located::<String>::value(node, faults),
+        };
+        Some(Self { default, place })
+    }
+    #[cfg(test)]
+    fn schema(_: Option<&'static Rule>, _: &mut crate::config::read::Schemas) -> serde_json::Value {
+        serde_json::json!({ "oneOf": [
+            { "type": "string", "description": "Its default." },
+            { "type": "object", "additionalProperties": false, "description": "An environment must set it." },
+        ]})
+    }
+}
+
+impl Value for SecretSource {
+    fn value(node: &Node<'_>, faults: &mut Faults) -> Option<Self> {
+        const HINT: &str =
+            "write `\"env\"`, `{ env = \"NAME\" }` or `{ file = \"PATH\" }`: never the value itself";
+        let place = faults.place(node.value.span());
+        let name = node.key.map(|key| key.get_ref().to_string()).unwrap_or_default();
+        let DeValue::Table(table) = node.value.get_ref() else {
+            if node.value.get_ref().as_str() == Some("env") {
+                return Some(Self::Variable(name));
+            }
+            // Whatever stands here may be the secret itself: it is not shown.
+            let fault =
+                Diagnostic::error(format!("`{}` does not say where the secret comes from", faults.path()));
+            faults.note(fault.at(&place, "").hint(HINT).hiding(&place));
+            return None;
+        };
+        let mut entries = table.iter();
+        let (Some((key, value)), None) = (entries.next(), entries.next()) else {
+            let fault = Diagnostic::error(format!("`{}` must have one source", faults.path()));
+            faults.note(fault.at(&place, "").hint(HINT).hiding(&place));
+            return None;
+        };
+        let node = |rule| Node { key: Some(key), value, rule, keys: None };
+        match &**key.get_ref() {
+            "env" => String::value(&node(Some(&VARIABLE)), faults).map(Self::Variable),
+            "file" => String::value(&node(Some(&NOT_EMPTY)), faults).map(|path| Self::File(path.into())),
+            other => {
+                let key_place: Place = faults.place(key.span());
+                let mut fault =
+                    Diagnostic::error(format!("unknown key {} in `[{}]`", quoted(other), faults.path()));
+                fault.hint = did_you_mean(other, ["env", "file"]);
+                faults.note(fault.at(&key_place, "").hiding(&faults.place(value.span())));
+                None
+            }
+        }
+    }
+    #[cfg(test)]
+    fn schema(_: Option<&'static Rule>, _: &mut crate::config::read::Schemas) -> serde_json::Value {
+        let source = |key: &str, text: &str| {
+            serde_json::json!({
+                "type": "object", "additionalProperties": false, "required": [key],
+                "properties": { key: { "type": "string", "description": text } },
+            })
+        };
+        serde_json::json!({ "oneOf": [
+            { "const": "env", "description": "The variable of the same name." },
+            source("env", "The variable that holds it."),
+            source("file", "The file that holds it."),
+        ]})
+    }
+}
