@@ -5,3 +5,4 @@ pub mod clock;
 pub mod environment;
 pub mod files;
 pub mod process;
+pub mod secrets;

@@ -1,12 +1,36 @@
 //! Child processes: argv only, a listed environment, null stdin, a process group of their own,
-//! a time limit, and an end when the run is told to stop. (A first form: to be hardened.)
+//! a time limit, and an end when the run is told to stop: an interrupt reaches the whole group, then a
+//! grace period, then a kill (a second interrupt kills at once). Nothing outlives its leader but what
+//! took a session of its own.
 
+mod capture;
+mod children;
+mod group;
+mod running;
+mod start;
+mod supervise;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use children::{Children, reap_stale};
+pub use running::Running;
+pub use supervise::GRACE;
+use supervise::Keep;
+
 use crate::cancel::Cancel;
+use crate::host::secrets::{MASK, Secrets};
+
+/// Kept of what is printed for eyes, in bytes a stream.
+const EYES: usize = 64 << 20;
+
+/// Kept of what is printed as data, in bytes: the listing of a very large module is a tenth of it.
+const DATA: usize = 1 << 30;
 
 /// A command to run: data, so that a plan can show it and a journal can record it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +47,8 @@ pub struct Command {
     /// Bytes for its stdin; null where absent.
     pub stdin: Option<Vec<u8>>,
     pub timeout: Option<Duration>,
+    /// Taken out of every line handed on, and of the command as it is shown.
+    pub secrets: Secrets,
 }
 
 /// How a child ended.
@@ -39,6 +65,8 @@ pub enum Status {
 #[derive(Clone, Debug)]
 pub struct Output {
     pub status: Status,
+    /// What it exited with, also where it had been told to stop; absent where it was killed.
+    pub code: Option<i32>,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
 }
@@ -78,6 +106,7 @@ impl Command {
             cwd: None,
             stdin: None,
             timeout: None,
+            secrets: Secrets::default(),
         }
     }
 
@@ -129,12 +158,21 @@ impl Command {
         self
     }
 
-    /// Runs to the end and gives what it printed, however it ended.
+    #[must_use]
+    pub fn secrets(mut self, secrets: &Secrets) -> Self {
+        self.secrets = secrets.clone();
+        self
+    }
+
+    /// Runs to the end and gives what it printed, however it ended. All of it: a child that prints more
+    /// than 1 GiB to stdout is killed. Of stderr the two ends are kept past 64 MiB.
+    ///
+    /// A run that was told to stop starts nothing: the status is [`Status::Cancelled`].
     ///
     /// # Errors
     /// [`ProcessError::Missing`] and [`ProcessError::Start`] only.
     pub fn output(&self, cancel: &Cancel) -> Result<Output, ProcessError> {
-        self.stream(cancel, &|_, _| {})
+        supervise::run(self, Keep::All(DATA), cancel, None)
     }
 
     /// As [`Command::output`], but an end other than exit 0 is [`ProcessError::Failed`].
@@ -143,41 +181,10 @@ impl Command {
         self.checked(output)
     }
 
-    /// As [`Command::output`], and hands each line over as it comes.
+    /// As [`Command::output`], and hands each line over as it comes, on the calling thread: without its
+    /// end, lossily UTF-8, cut past 1 MiB. Past 64 MiB a stream's two ends are kept.
     pub fn stream(&self, cancel: &Cancel, sink: LineSink<'_>) -> Result<Output, ProcessError> {
-        let _ = (cancel, sink);
-        #[expect(clippy::disallowed_methods, reason = "this is the door for processes")]
-        let mut child = std::process::Command::new(&self.program);
-        if self.clear {
-            child.env_clear();
-        }
-        for name in &self.unset {
-            child.env_remove(name);
-        }
-        child.args(&self.args).envs(&self.env);
-        if let Some(cwd) = &self.cwd {
-            child.current_dir(cwd);
-        }
-        let program = || self.program.to_string_lossy().into_owned();
-        child.stdin(match &self.stdin {
-            Some(bytes) => {
-                stdin(bytes).map_err(|source| ProcessError::Start { program: program(), source })?
-            }
-            None => std::process::Stdio::null(),
-        });
-        let output = child.output().map_err(|source| {
-            let program = self.program.to_string_lossy().into_owned();
-            if source.kind() == std::io::ErrorKind::NotFound {
-                ProcessError::Missing { program }
-            } else {
-                ProcessError::Start { program, source }
-            }
-        })?;
-        Ok(Output {
-            status: Status::Exited(output.status.code().unwrap_or(-1)),
-            stdout: output.stdout,
-            stderr: output.stderr,
-        })
+        supervise::run(self, Keep::Ends(EYES), cancel, Some(sink))
     }
 
     /// Turns an end other than exit 0 into [`ProcessError::Failed`].
@@ -191,34 +198,54 @@ impl Command {
         Err(ProcessError::Failed {
             command: self.to_string(),
             status: output.status,
-            tail: lines[lines.len().saturating_sub(20)..].iter().map(|s| (*s).to_owned()).collect(),
+            tail: lines[lines.len().saturating_sub(20)..]
+                .iter()
+                .map(|line| self.secrets.redact(&cut(line)).into_owned())
+                .collect(),
         })
     }
 }
 
-/// A file without a name: a child that does not read it can't block its writer.
-fn stdin(bytes: &[u8]) -> std::io::Result<std::process::Stdio> {
-    use std::io::{Seek as _, Write as _};
-    let mut file = tempfile::tempfile()?;
-    file.write_all(bytes)?;
-    file.rewind()?;
-    Ok(file.into())
+/// A line for eyes: its first thousand characters.
+fn cut(line: &str) -> Cow<'_, str> {
+    match line.char_indices().nth(1000) {
+        Some((end, _)) => format!("{} …", &line[..end]).into(),
+        None => line.into(),
+    }
 }
 
 impl std::fmt::Display for Command {
-    /// As a user could type it into a POSIX shell: words quoted where they need it.
+    /// As a user could type it into a shell: words quoted where they need it, secrets left out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.program.to_string_lossy())?;
-        for arg in &self.args {
-            let arg = arg.to_string_lossy();
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-            if !arg.is_empty() && arg.chars().all(plain) {
-                write!(f, " {arg}")?;
-            } else {
-                write!(f, " '{}'", arg.replace('\'', r"'\''"))?;
-            }
+        let words: Vec<String> =
+            std::iter::once(&self.program).chain(&self.args).map(|word| self.word(word)).collect();
+        f.write_str(&words.join(" "))
+    }
+}
+
+impl Command {
+    fn word(&self, word: &OsStr) -> String {
+        let word = word.to_string_lossy();
+        let word = self.secrets.redact(&word);
+        let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
+        if !word.is_empty() && (word.chars().all(plain) || word == MASK) {
+            word.into_owned()
+        } else if word.chars().any(char::is_control) {
+            // The form that bash, zsh and ksh share: what it escapes can't move the cursor.
+            format!("$'{}'", word.chars().map(escaped).collect::<String>())
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
         }
-        Ok(())
+    }
+}
+
+fn escaped(c: char) -> String {
+    match c {
+        '\n' => r"\n".to_owned(),
+        '\t' => r"\t".to_owned(),
+        '\'' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
     }
 }
 
