@@ -25,6 +25,7 @@ pub mod facts;
 pub mod fault;
 pub mod fingerprint;
 pub mod host;
+pub mod ledger;
 pub mod oci;
 pub mod plan;
 pub mod platform;

@@ -16,9 +16,14 @@ use crate::host::process::{Command, Output, ProcessError, Status};
 use crate::version::CommitId;
 
 mod history;
+mod identity;
+mod network;
+mod objects;
 mod refs;
 mod tree;
 
+pub use identity::Identity;
+pub use network::{Pushed, Update};
 pub use refs::{Ref, Remote};
 pub use tree::{Dirty, DirtyEntry};
 

@@ -4,6 +4,7 @@ use super::Git;
 use crate::closure::RepoPath;
 use crate::fault::{Exit, Fault};
 use crate::host::process::Status;
+use crate::version::modfile::{ModFile, differences};
 use crate::version::{Commit, CommitId};
 
 /// A go.mod or go.work that a commit changed, and its two states.
@@ -44,7 +45,17 @@ impl Git {
                 .hint("run `git fetch --tags` (in a shallow clone with `--unshallow`): a release's commit is missing")
                 .into());
         }
-        let (commits, _edits) = parse_log(&output.stdout)?;
+        let (mut commits, edits) = parse_log(&output.stdout)?;
+        let wanted = edits.iter().flat_map(|edit| [&edit.old, &edit.new]).flatten().map(String::as_str);
+        let texts = self.objects(wanted)?;
+        let file = |blob: &Option<String>| {
+            let text = texts.get(blob.as_ref()?)?;
+            Some(ModFile::parse(&String::from_utf8_lossy(text)))
+        };
+        for edit in &edits {
+            let (old, new) = (file(&edit.old), file(&edit.new));
+            commits[edit.commit].modules.extend(differences(&edit.file, old.as_ref(), new.as_ref()));
+        }
         Ok(commits)
     }
 }
