@@ -4,5 +4,6 @@
 pub mod clock;
 pub mod environment;
 pub mod files;
+pub mod http;
 pub mod process;
 pub mod secrets;

@@ -1,12 +1,16 @@
 //! OCI images: types, layers, layouts, registries.
 //!
 //! Reading order: [`types`] and [`reference`] are the specification's words, pure. [`layer`] makes a
-//! blob of files, [`image`] a manifest of blobs, [`layout`] keeps both in a folder.
+//! blob of files, [`image`] a manifest of blobs, [`layout`] keeps both in a folder, [`registry`] speaks
+//! to those that keep them elsewhere; [`destination`] is either, [`base`] what an image stands on.
 
+pub mod base;
+pub mod destination;
 pub mod image;
 pub mod layer;
 pub mod layout;
 pub mod reference;
+pub mod registry;
 pub mod types;
 
 use crate::cancel::Cancel;
@@ -14,9 +18,10 @@ use crate::fault::{Exit, Fault};
 
 /// Ends a loop that the run was told to leave.
 fn stop_if_asked(cancel: &Cancel) -> anyhow::Result<()> {
-    match cancel.signal() {
-        None => Ok(()),
-        Some(15) => Err(Fault::new(Exit::Terminated, "stopped").into()),
-        Some(_) => Err(Fault::new(Exit::Interrupted, "stopped").into()),
-    }
+    if cancel.is_set() { Err(stopped(cancel)) } else { Ok(()) }
+}
+
+fn stopped(cancel: &Cancel) -> anyhow::Error {
+    let exit = if cancel.signal() == Some(15) { Exit::Terminated } else { Exit::Interrupted };
+    Fault::new(exit, "stopped").into()
 }

@@ -34,6 +34,16 @@ impl Draft {
         self.0.path()
     }
 
+    /// Starts again from nothing.
+    ///
+    /// # Errors
+    /// [`Exit::Machine`] when the disk says no.
+    pub fn clear(&mut self) -> anyhow::Result<()> {
+        let shown = format!("could not write `{}`", self.0.path().display());
+        let file = self.0.as_file_mut();
+        file.set_len(0).and_then(|()| std::io::Seek::rewind(file)).fault(Exit::Machine, shown)
+    }
+
     /// Renames it to `path`, which must be on the same file system; what was there is replaced.
     ///
     /// # Errors

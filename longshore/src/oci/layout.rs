@@ -38,6 +38,23 @@ struct Marker {
     version: String,
 }
 
+/// As much of a document as tells a manifest from an index.
+#[derive(Deserialize)]
+pub(super) struct Kind {
+    #[serde(rename = "mediaType")]
+    media_type: Option<String>,
+    manifests: Option<serde::de::IgnoredAny>,
+}
+
+impl Kind {
+    /// The media type that a manifest or index says of itself, or has by its shape.
+    pub(super) fn of(bytes: &[u8]) -> serde_json::Result<String> {
+        let kind: Self = serde_json::from_slice(bytes)?;
+        let shape = if kind.manifests.is_some() { media_type::INDEX } else { media_type::MANIFEST };
+        Ok(kind.media_type.unwrap_or_else(|| shape.to_owned()))
+    }
+}
+
 impl Layout {
     /// A layout that is there.
     ///
@@ -160,11 +177,16 @@ impl Layout {
     }
 
     /// Whether the blob is there and its bytes are right. A bad one is overwritten by the next put.
-    fn holds(&self, digest: &Digest, size: u64) -> bool {
+    pub(super) fn holds(&self, digest: &Digest, size: u64) -> bool {
         self.has_blob(digest, size)
             && File::open(self.blob_path(digest)).is_ok_and(|file| {
                 copy_verified(file, &mut std::io::sink(), digest, size, &Cancel::default()).is_ok()
             })
+    }
+
+    /// A draft that can be kept as a blob.
+    pub(super) fn draft(&self) -> anyhow::Result<Draft> {
+        Draft::new(&self.blobs())
     }
 
     /// Opens a blob; the reader has to check what it reads, as [`copy_verified`] does.
@@ -200,6 +222,25 @@ impl Layout {
             return Err(Fault::new(Exit::Machine, message).hint("remove the file, then run it again").into());
         }
         Ok(bytes)
+    }
+
+    /// A manifest or index with its descriptor, verified.
+    ///
+    /// # Errors
+    /// As [`Layout::read`], and where it is neither.
+    pub fn document(&self, digest: &Digest) -> anyhow::Result<Document> {
+        let bytes = self.read(digest)?;
+        let kind = Kind::of(&bytes)
+            .fault(Exit::Machine, format!("the blob `{digest}` is no manifest and no index"))?;
+        Ok(Document { descriptor: Descriptor::of(&kind, &bytes), bytes })
+    }
+
+    /// The descriptor of a manifest or index among the blobs.
+    ///
+    /// # Errors
+    /// As [`Layout::document`].
+    pub fn descriptor(&self, digest: &Digest) -> anyhow::Result<Descriptor> {
+        Ok(self.document(digest)?.descriptor)
     }
 
     /// # Errors
@@ -486,4 +527,4 @@ fn read_bounded(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::oci) mod tests;
