@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Tail};
 use crate::host::process::ProcessError;
 use crate::plan::{JobId, Stage};
 
@@ -115,6 +115,10 @@ impl JobFailure {
             tail: Vec::new(),
         };
         for cause in error.chain() {
+            if let Some(Tail(lines)) = cause.downcast_ref() {
+                failure.tail.clone_from(lines);
+                continue;
+            }
             let message = cause.to_string();
             if failure.messages.last() != Some(&message) {
                 failure.messages.push(message);

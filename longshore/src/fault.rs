@@ -53,6 +53,18 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// The last lines of what failed, or a line a finding: the cause under a [`Fault`] that speaks for them.
+#[derive(Debug)]
+pub struct Tail(pub Vec<String>);
+
+impl fmt::Display for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Tail {}
+
 /// Gives an error of a library its exit code: the error stays as the cause.
 pub trait FaultContext<T> {
     fn fault(self, exit: Exit, message: impl Into<String>) -> anyhow::Result<T>;

@@ -1,6 +1,7 @@
 //! The only doors to the outside: processes, files, HTTP, the clock, the environment.
 //! Nothing else in the engine starts a process, writes a file or asks the time.
 
+pub mod background;
 pub mod clock;
 pub mod environment;
 pub mod files;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Base, Build, Compression, Config, Health, Image, Located, MovingTag, Registry, Service};
 use crate::facts::go::Toolchain;
@@ -59,7 +59,7 @@ pub struct ImageSettings {
 }
 
 /// HTTP paths and times of the checks that verify and deploy make.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthSettings {
     pub startup: Option<String>,
     pub ready: Option<String>,

@@ -9,6 +9,7 @@ pub mod lint;
 pub mod plan;
 pub mod scan;
 pub mod test;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

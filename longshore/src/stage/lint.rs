@@ -17,11 +17,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::go::Setting;
-use crate::fault::{Exit, Fault};
+use crate::fault::{Exit, Fault, Tail};
 use crate::platform::Platform;
 use crate::stage::{Finish, Output, Scope};
 
-pub use finding::{Finding, Findings};
+pub use finding::Finding;
 
 /// The version of this stage's behaviour, for `[stages.lint] version`.
 pub const VERSION: u32 = 1;
@@ -85,7 +85,7 @@ pub struct Warning {
 /// Runs the checks.
 ///
 /// # Errors
-/// [`Exit::Gate`] with [`Findings`] as its cause; [`Exit::Machine`] or [`Exit::Outside`] where a check
+/// [`Exit::Gate`] with a line a finding in its [`Tail`]; [`Exit::Machine`] or [`Exit::Outside`] where a check
 /// could not be made.
 pub fn run(spec: &LintSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let mut findings = Vec::new();
@@ -117,7 +117,8 @@ pub fn run(spec: &LintSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     if let Some(hint) = findings.iter().find_map(|finding: &Finding| finding.hint.clone()) {
         fault = fault.hint(hint);
     }
-    Err(anyhow::Error::from(Findings(findings)).context(fault))
+    let lines = findings.iter().map(ToString::to_string).collect();
+    Err(anyhow::Error::from(Tail(lines)).context(fault))
 }
 
 fn judge(check: &Check, spec: &LintSpec, scope: &Scope<'_>) -> anyhow::Result<Vec<Finding>> {

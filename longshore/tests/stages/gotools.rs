@@ -1,9 +1,9 @@
 //! The lint and test stages with the real Go.
 
 use crate::harness::{MINUTES, Repository, chain, lacks, which};
-use longshore::fault::{Exit, exit_of};
+use longshore::fault::{Exit, Tail, exit_of};
 use longshore::host::process::ProcessError;
-use longshore::stage::lint::{self, Check, Findings, LintSpec};
+use longshore::stage::lint::{self, Check, LintSpec};
 use longshore::stage::test::{self, Race, TestSpec};
 
 const MAIN: &str = "package main\n\nfunc main() {}\n";
@@ -26,7 +26,7 @@ fn lint(repository: &Repository, checks: &[Check]) -> anyhow::Result<longshore::
 
 fn findings(error: &anyhow::Error) -> Vec<String> {
     assert_eq!(exit_of(error), Exit::Gate, "{}", chain(error));
-    error.downcast_ref::<Findings>().unwrap().0.iter().map(ToString::to_string).collect()
+    error.chain().find_map(|cause| cause.downcast_ref::<Tail>()).unwrap().0.clone()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use longshore::workspace::Workspace;
 /// A temporary repository.
 #[derive(Debug)]
 pub(crate) struct Repository {
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
     pub(crate) workspace: Workspace,
     pub(crate) environment: Environment,
     pub(crate) tools: ToolPaths,
@@ -51,7 +51,13 @@ impl Told {
 impl Repository {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
+        let at = Self::at(folder.path());
+        Self { _folder: Some(folder), ..at }
+    }
+
+    /// One that is there, and stays.
+    pub(crate) fn at(folder: &Path) -> Self {
+        let root = folder.canonicalize().unwrap();
         let workspace = Workspace {
             dist: root.join("dist"),
             state: root.join(".git/longshore"),
@@ -60,7 +66,7 @@ impl Repository {
         };
         let tools = ToolPaths { go: "go".into(), ..ToolPaths::default() };
         Self {
-            _folder: folder,
+            _folder: None,
             workspace,
             environment: Environment::from_process(),
             tools,

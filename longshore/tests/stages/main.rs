@@ -5,3 +5,4 @@
 mod gotools;
 mod harness;
 mod scanner;
+mod verify;

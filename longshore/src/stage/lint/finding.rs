@@ -17,10 +17,6 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
-/// All findings of a job: the cause under its [`crate::fault::Fault`], a line each.
-#[derive(Debug)]
-pub struct Findings(pub Vec<Finding>);
-
 impl fmt::Display for Finding {
     /// `services/main.go:3:5: message`, which editors and CI make a link of.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,20 +30,6 @@ impl fmt::Display for Finding {
         write!(f, ": {}", self.message)
     }
 }
-
-impl fmt::Display for Findings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, finding) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{finding}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Findings {}
 
 /// The findings among a tool's lines: those of the form `path:line[:column]: message`, with paths relative to
 /// `folder`. Indented lines that follow one belong to it (Go's type errors run over several).
