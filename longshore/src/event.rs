@@ -1,11 +1,14 @@
 //! What happened: one type, which is a line of the journal, a line of `--progress json`, and what a
 //! reporter draws. Pure data.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::fault::{Fault, Tail};
+use crate::fault::{Exit, Fault, Tail};
 use crate::host::process::ProcessError;
 use crate::plan::{JobId, Stage};
+use crate::stage::Output;
 
 /// One thing that happened in a run, in the order in which the coordinator saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,11 @@ pub enum Event {
         job: JobId,
         stage: Stage,
         title: String,
+    },
+    /// A sign of life of a job that takes long: after half a minute, then every half minute.
+    JobRunning {
+        job: JobId,
+        milliseconds: u64,
     },
     /// How far a job has come. `total` is absent while it is not known; `unit` is "bytes" or "steps".
     JobProgress {
@@ -43,6 +51,9 @@ pub enum Event {
         job: JobId,
         outcome: Outcome,
         milliseconds: u64,
+        /// What it leaves, where that is something.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Output>,
     },
     /// Something that the user should know and that stops nothing.
     Warning {
@@ -65,7 +76,7 @@ pub enum Unit {
 
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "kebab-case")]
+#[serde(tag = "result", rename_all = "kebab-case")]
 pub enum Outcome {
     /// It ran. `note` is a few words for the summary, as "12.3 MB".
     Done {
@@ -100,7 +111,86 @@ pub struct JobFailure {
     pub tail: Vec<String>,
 }
 
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Every job of the plan, with how it ended and its milliseconds, in the order of the plan.
+    pub jobs: Vec<Ended>,
+    pub milliseconds: u64,
+    /// The exit code that the jobs and the signal ask for; 0 where all is done.
+    pub exit: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub job: JobId,
+    pub title: String,
+    pub outcome: Outcome,
+    pub milliseconds: u64,
+}
+
+impl Summary {
+    pub fn failures(&self) -> impl Iterator<Item = (&Ended, &JobFailure)> {
+        self.jobs.iter().filter_map(|ended| match &ended.outcome {
+            Outcome::Failed(failure) => Some((ended, failure)),
+            _ => None,
+        })
+    }
+
+    /// How many jobs ended in each way: "done", "cached", "failed", "skipped", "stopped".
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for ended in &self.jobs {
+            *counts.entry(ended.outcome.word()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl Outcome {
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::Cached { .. } => "cached",
+            Self::Failed(_) => "failed",
+            Self::Skipped { .. } => "skipped",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl Event {
+    /// Applies `change` to every text in it that a tool or an error may have written.
+    pub fn rewrite(&mut self, change: &dyn Fn(&mut String)) {
+        match self {
+            Self::JobStatus { status: text, .. } | Self::JobOutput { line: text, .. } => change(text),
+            Self::Warning { message, hint, .. } => {
+                change(message);
+                hint.iter_mut().for_each(change);
+            }
+            Self::JobFinished { outcome, .. } => match outcome {
+                Outcome::Done { note } | Outcome::Cached { note } => change(note),
+                Outcome::Failed(failure) => {
+                    let lines = failure.messages.iter_mut().chain(&mut failure.tail);
+                    lines.chain(&mut failure.hint).chain(&mut failure.command).for_each(change);
+                }
+                Outcome::Skipped { .. } | Outcome::Stopped => {}
+            },
+            Self::RunStarted { .. }
+            | Self::JobStarted { .. }
+            | Self::JobRunning { .. }
+            | Self::JobProgress { .. }
+            | Self::RunFinished { .. } => {}
+        }
+    }
+}
+
 impl JobFailure {
+    /// A failure without an error behind it.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self::of(&Fault::new(exit, message).into())
+    }
+
     /// What the chain of `error` holds: its messages, and the command, exit and remedy found on the way.
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
@@ -127,6 +217,15 @@ impl JobFailure {
                 failure.command = Some(command.clone());
                 failure.status = Some(status.to_string());
                 failure.tail.clone_from(tail);
+            }
+            // Without a program there is no verdict, whoever forgot to say so.
+            if failure.exit == Exit::Failed as u8
+                && matches!(
+                    cause.downcast_ref(),
+                    Some(ProcessError::Missing { .. } | ProcessError::Start { .. })
+                )
+            {
+                failure.exit = Exit::Machine as u8;
             }
         }
         if let Some(fault) = error.downcast_ref::<Fault>() {

@@ -21,6 +21,7 @@ pub mod closure;
 pub mod config;
 pub mod diagnostic;
 pub mod event;
+pub mod execute;
 pub mod facts;
 pub mod fault;
 pub mod fingerprint;
