@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Ledger, Scope};
-use crate::facts::git::Ref;
+use crate::facts::git::{Ref, without_credentials};
 use crate::fault::{Exit, Fault};
 use crate::host::{clock, files};
 use crate::version::CommitId;
@@ -34,6 +34,7 @@ impl RemoteState {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     schema: u32,
+    /// Its name without credentials.
     remote: String,
     asked: u64,
     /// Name, object, peeled.
@@ -69,10 +70,15 @@ impl Ledger<'_> {
         let Scope::Remote(remote) = &self.scope else { return self.here() };
         let stored = files::read_optional(&self.file(remote))?;
         let stored = stored.and_then(|bytes| serde_json::from_slice::<Stored>(&bytes).ok());
-        let Some(stored) = stored.filter(|stored| stored.schema == 1 && stored.remote == *remote) else {
-            return Err(Fault::new(Exit::Machine, format!("nothing is stored of the Git remote `{remote}`"))
-                .hint("run it once without `--offline`")
-                .into());
+        let Some(stored) =
+            stored.filter(|stored| stored.schema == 1 && stored.remote == without_credentials(remote))
+        else {
+            return Err(Fault::new(
+                Exit::Machine,
+                format!("nothing is stored of the Git remote `{}`", without_credentials(remote)),
+            )
+            .hint("run it once without `--offline`")
+            .into());
         };
         let refs =
             stored.refs.into_iter().map(|(name, object, peeled)| Ref { name, object, peeled }).collect();
@@ -94,8 +100,12 @@ impl Ledger<'_> {
     fn store(&self, remote: &str, state: &RemoteState) -> anyhow::Result<()> {
         let refs =
             state.refs.iter().map(|found| (found.name.clone(), found.object.clone(), found.peeled.clone()));
-        let stored =
-            Stored { schema: 1, remote: remote.to_owned(), asked: state.asked, refs: refs.collect() };
+        let stored = Stored {
+            schema: 1,
+            remote: without_credentials(remote),
+            asked: state.asked,
+            refs: refs.collect(),
+        };
         files::write(&self.file(remote), &serde_json::to_vec(&stored)?)
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::{Ledger, Scope};
-use crate::facts::git::{Git, Identity, Pushed, Update};
+use crate::facts::git::{Git, Identity, Pushed, Update, without_credentials};
 use crate::fault::{Exit, Fault};
 use crate::version::CommitId;
 
@@ -176,7 +176,7 @@ impl Ledger<'_> {
                 let here = now.map_or_else(|| "nothing".to_owned(), |id| id.to_string());
                 return Err(Fault::new(
                     Exit::Conflict,
-                    format!("`{name}` was rewritten in `{remote}`: it was {here} and is {there}, which does not follow"),
+                    format!("`{name}` was rewritten in the Git remote: it was {here} and is {there}, which does not follow"),
                 )
                 .hint(format!(
                     "the ledger is append-only: find out who forced it; `git update-ref -d {name}` accepts theirs"
@@ -223,7 +223,11 @@ fn commit(
 }
 
 fn refused(remote: &str, reference: &str, why: &str) -> Fault {
-    Fault::new(Exit::Machine, format!("`{remote}` takes no push of `{reference}`: {why}")).hint(
+    Fault::new(
+        Exit::Machine,
+        format!("`{}` takes no push of `{reference}`: {why}", without_credentials(remote)),
+    )
+    .hint(
         "give this user the right to push there; on a host that allows only branches set `ledger = \
          \"refs/heads/longshore\"` in `[project]`",
     )

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Ledger, ReleaseRecord, Scope};
-use crate::facts::git::{Pushed, Ref, Update};
+use crate::facts::git::{Pushed, Ref, Update, without_credentials};
 use crate::fault::{Exit, Fault};
 
 /// More than this many in one push raise no CI events on some hosts.
@@ -116,7 +116,7 @@ impl Ledger<'_> {
     fn moved(&self, record: &ReleaseRecord, found: &Ref) -> Fault {
         let place = match &self.scope {
             Scope::Local => "this clone".to_owned(),
-            Scope::Remote(remote) => format!("`{remote}`"),
+            Scope::Remote(remote) => format!("`{}`", without_credentials(remote)),
         };
         Fault::new(
             Exit::Conflict,

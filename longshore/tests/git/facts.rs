@@ -173,6 +173,27 @@ fn history_has_files_module_changes_and_only_a_merges_own_edits() {
 }
 
 #[test]
+fn all_facts_come_at_once_and_histories_are_shared() {
+    let repository = Repository::with_remote();
+    let first = repository.head();
+    let second = repository.commit("fix: a", &[("a.go", "a")]);
+    repository.git(&["tag", "gateway/v0.1.0", first.as_str()]);
+    repository.write("new", "x");
+    let git = repository.facts();
+    let facts = git.facts(&["refs/longshore"]).unwrap();
+    assert_eq!(facts.head.commit, second);
+    assert_eq!(facts.dirty.entries.len(), 1);
+    assert_eq!(facts.refs[0].peeled, first);
+    assert_eq!(facts.remotes.keys().collect::<Vec<_>>(), ["origin"]);
+    let histories = git
+        .histories([None, Some(first.clone()), Some(second.clone()), Some(first.clone())], &second)
+        .unwrap();
+    let counts: Vec<usize> =
+        [None, Some(first), Some(second)].iter().map(|base| histories[base].len()).collect();
+    assert_eq!(counts, [2, 1, 0]);
+}
+
+#[test]
 fn a_shallow_clone_is_deepened_or_refused() {
     let repository = Repository::with_remote();
     for number in 0..5 {

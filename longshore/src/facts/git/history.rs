@@ -1,5 +1,7 @@
 //! Commits and what they changed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Git;
 use crate::closure::RepoPath;
 use crate::fault::{Exit, Fault};
@@ -57,6 +59,30 @@ impl Git {
             commits[edit.commit].modules.extend(differences(&edit.file, old.as_ref(), new.as_ref()));
         }
         Ok(commits)
+    }
+
+    /// The commits since each of `bases`, which services may share: each read once, side by side.
+    ///
+    /// # Errors
+    /// As [`Git::commits`].
+    pub fn histories(
+        &self,
+        bases: impl IntoIterator<Item = Option<CommitId>>,
+        head: &CommitId,
+    ) -> anyhow::Result<BTreeMap<Option<CommitId>, Vec<Commit>>> {
+        let bases: BTreeSet<Option<CommitId>> = bases.into_iter().collect();
+        let bases: Vec<Option<CommitId>> = bases.into_iter().collect();
+        let mut histories = BTreeMap::new();
+        // A hundred services with a base each must not be a hundred processes at once.
+        for some in bases.chunks(8) {
+            let read = std::thread::scope(|scope| {
+                let threads: Vec<_> =
+                    some.iter().map(|base| scope.spawn(move || self.commits(base.as_ref(), head))).collect();
+                threads.into_iter().map(super::joined).collect::<anyhow::Result<Vec<_>>>()
+            })?;
+            histories.extend(some.iter().cloned().zip(read));
+        }
+        Ok(histories)
     }
 }
 

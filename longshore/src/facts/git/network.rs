@@ -9,7 +9,7 @@ use crate::host::process::{Output, Status};
 use crate::version::CommitId;
 
 /// A large fetch over a slow line; a server that says nothing must not hold a run for ever.
-const NETWORK: Duration = Duration::from_secs(600);
+pub(super) const NETWORK: Duration = Duration::from_secs(600);
 
 /// What became of one ref of a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ fn unreachable(remote: &str, output: &Output) -> Fault {
     let telling =
         |line: &&str| line.starts_with("fatal:") || line.starts_with("error:") || line.starts_with("remote:");
     let line = said.lines().find(telling).or(said.lines().last()).unwrap_or("it said nothing");
-    let line = without_credentials(line);
+    let (line, remote) = (without_credentials(line), without_credentials(remote));
     let how = match output.status {
         Status::Exited(_) => String::new(),
         other => format!(" ({other})"),
@@ -184,8 +184,8 @@ fn unreachable(remote: &str, output: &Output) -> Fault {
         .hint("it is safe to run again; `git ls-remote` shows whether it answers")
 }
 
-/// Takes `user:password@` out of the addresses in a line.
-fn without_credentials(line: &str) -> String {
+/// A line without `user:password@` in its addresses; a remote may be named by one.
+pub(crate) fn without_credentials(line: &str) -> String {
     let mut text = String::new();
     let mut rest = line;
     while let Some(at) = rest.find("://") {

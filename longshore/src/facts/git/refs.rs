@@ -25,11 +25,21 @@ impl Ref {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Remote {
     pub name: String,
     /// As configured. May hold credentials: never shown, never stored.
     pub url: String,
+}
+
+impl std::fmt::Debug for Remote {
+    /// Without the address: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote")
+            .field("name", &self.name)
+            .field("source", &self.source())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Remote {
@@ -162,7 +172,7 @@ impl Git {
             return Ok(());
         }
         let fetch = self.command("fetch").args(["--quiet", "--unshallow", "--no-recurse-submodules"]);
-        let fetched = self.output(fetch.args(["--end-of-options", remote]));
+        let fetched = self.output(fetch.args(["--end-of-options", remote]).timeout(super::network::NETWORK));
         let asked = self.command("rev-parse").arg("--is-shallow-repository");
         self.shallow = self.line(asked)? != "false";
         match (self.refuse_shallow(), fetched) {
@@ -198,6 +208,7 @@ mod tests {
         ] {
             let remote = Remote { name: "origin".into(), url: url.into() };
             assert_eq!(remote.source().as_deref(), shown, "{url}");
+            assert!(!format!("{remote:?}").contains("secret"), "{url}");
         }
     }
 }
