@@ -11,11 +11,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"example.com/storefront/internal/env"
 )
 
 // Main runs a service until its context ends and returns the exit code: 0
 // after a clean stop, 1 after an error, 2 for wrong usage. The context ends
-// with the first SIGINT or SIGTERM; a second one kills the process.
+// with the first SIGINT or SIGTERM; a second one kills the process. Every line
+// of the log names the service, its version, and the environment: APP_ENV.
 func Main(name, version string, run func(context.Context, *slog.Logger) error) int {
 	return start(context.Background(), name, version, os.Args[1:], os.Stdout, os.Stderr, run)
 }
@@ -38,7 +41,8 @@ func start(
 		return 0
 	}
 
-	logger := slog.New(slog.NewJSONHandler(stdout, nil)).With("service", name, "version", version)
+	logger := slog.New(slog.NewJSONHandler(stdout, nil)).With(
+		"service", name, "version", version, "environment", env.String("APP_ENV", "development"))
 	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// From the first signal on the default action is back: a second one kills.

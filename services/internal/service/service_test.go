@@ -47,6 +47,7 @@ func TestStartPrintsVersion(t *testing.T) {
 }
 
 func TestStartLogsJSON(t *testing.T) {
+	t.Setenv("APP_ENV", "staging")
 	var stdout, stderr bytes.Buffer
 	start(t.Context(), "orders", "1.2.3", nil, &stdout, &stderr, func(_ context.Context, logger *slog.Logger) error {
 		logger.Info("hello")
@@ -57,11 +58,11 @@ func TestStartLogsJSON(t *testing.T) {
 		t.Fatalf("%d lines, want 3: %s", len(lines), stdout.Bytes())
 	}
 	for _, line := range lines {
-		var entry struct{ Service, Version string }
+		var entry struct{ Service, Version, Environment string }
 		if err := json.Unmarshal(line, &entry); err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}
-		if entry.Service != "orders" || entry.Version != "1.2.3" {
+		if entry.Service != "orders" || entry.Version != "1.2.3" || entry.Environment != "staging" {
 			t.Errorf("%s", line)
 		}
 	}
