@@ -109,6 +109,7 @@ pub struct Credentials {
     /// Paths, there or not: for messages.
     looked_in: Vec<PathBuf>,
     environment: Environment,
+    helper_limit: Duration,
 }
 
 impl Credentials {
@@ -118,8 +119,12 @@ impl Credentials {
     /// # Errors
     /// [`Exit::Machine`] where a file is there and can't be read, or REGISTRY_AUTH_FILE names none.
     pub fn load(environment: &Environment) -> anyhow::Result<Self> {
-        let mut credentials =
-            Self { files: Vec::new(), looked_in: Vec::new(), environment: environment.clone() };
+        let mut credentials = Self {
+            files: Vec::new(),
+            looked_in: Vec::new(),
+            environment: environment.clone(),
+            helper_limit: HELPER_LIMIT,
+        };
         if let Some(path) = environment.get("REGISTRY_AUTH_FILE") {
             let path = PathBuf::from(path);
             if !credentials.add(path.clone())? {
@@ -232,7 +237,7 @@ impl Credentials {
         else {
             return Err(failed("is not on PATH".to_owned()));
         };
-        let command = Command::new(found).arg("get").stdin(server.as_bytes()).timeout(HELPER_LIMIT);
+        let command = Command::new(found).arg("get").stdin(server.as_bytes()).timeout(self.helper_limit);
         let output = match command.output(cancel) {
             Ok(output) => output,
             Err(_) => return Err(failed("could not be started".to_owned())),
@@ -243,7 +248,7 @@ impl Credentials {
             Status::Exited(0) => {}
             Status::Cancelled => return Err(super::super::stopped(cancel)),
             Status::TimedOut(_) => {
-                return Err(failed(format!("did not answer within {} s", HELPER_LIMIT.as_secs())));
+                return Err(failed(format!("did not answer within {} s", self.helper_limit.as_secs())));
             }
             _ if said.contains("credentials not found in native keychain") => return Ok(None),
             status => return Err(failed(format!("failed: {status}"))),
