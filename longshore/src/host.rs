@@ -6,5 +6,6 @@ pub mod clock;
 pub mod environment;
 pub mod files;
 pub mod http;
+pub mod lock;
 pub mod process;
 pub mod secrets;

@@ -128,7 +128,7 @@ fn image_of(made: &Made, platform: &str, binary: &Path, files: BTreeMap<String, 
         files,
     };
     let finish = image::run(&spec, &repository.scope()).unwrap();
-    let Output::Manifest(manifest) = &finish.output else { panic!("{finish:?}") };
+    let Output::Manifest(manifest) = &finish.output else { unreachable!("{finish:?}") };
     let digest = manifest.digest.clone();
     repository.outputs.set(job.clone(), finish.output.clone());
     let executable = format!("/usr/local/bin/app{}", platform.executable_suffix());

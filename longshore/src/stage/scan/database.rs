@@ -1,7 +1,7 @@
 //! The vulnerability database: fetched once for all repositories of the user, verified, and used as it is
 //! while it is fresh. Old, damaged or of another form: no verdict.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::cancel::Cancel;
 use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::environment::Environment;
+use crate::host::lock::{self, Kind};
 use crate::host::{clock, files};
 use crate::oci::types::Digest;
 use crate::stage::Progress;
@@ -97,17 +98,17 @@ pub fn ready(source: &Source<'_>) -> anyhow::Result<State> {
         }
     }
     let folder = source.folder.join("db");
-    let lock = lock(source, File::try_lock_shared)?;
+    let held = lock(source, Kind::Shared)?;
     if let Some(metadata) = metadata(&folder)?
         && age(&metadata, clock::now())? == Age::Fresh
     {
-        return Ok(State::Ready(opened(&folder, &metadata, &source.folder.join("db.json"), Some(lock))?));
+        return Ok(State::Ready(opened(&folder, &metadata, &source.folder.join("db.json"), Some(held))?));
     }
-    drop(lock);
+    drop(held);
     if source.offline {
         return absent(&folder, "with `--offline` none is fetched");
     }
-    let exclusive = lock_for_update(source)?;
+    let exclusive = lock(source, Kind::Exclusive)?;
     // Another process may have fetched it while this one waited.
     let fetched = match metadata(&folder)? {
         Some(metadata) if age(&metadata, clock::now())? == Age::Fresh => Ok(()),
@@ -120,13 +121,13 @@ pub fn ready(source: &Source<'_>) -> anyhow::Result<State> {
         }
         return absent(&folder, &format!("{error:#}"));
     }
-    let lock = self::lock(source, File::try_lock_shared)?;
+    let held = lock(source, Kind::Shared)?;
     let Some(metadata) = metadata(&folder)? else {
         return absent(&folder, "the one that was fetched is gone");
     };
     match age(&metadata, clock::now())? {
         Age::Fresh => {
-            Ok(State::Ready(opened(&folder, &metadata, &source.folder.join("db.json"), Some(lock))?))
+            Ok(State::Ready(opened(&folder, &metadata, &source.folder.join("db.json"), Some(held))?))
         }
         age => Ok(State::Unavailable(words(age, &metadata, "the newest that the server has"))),
     }
@@ -207,7 +208,7 @@ fn age(metadata: &Metadata, now: u64) -> anyhow::Result<Age> {
 }
 
 /// Reads the database through unless that was done and nothing has touched it since.
-fn opened(folder: &Path, metadata: &Metadata, seen: &Path, lock: Option<File>) -> anyhow::Result<Database> {
+fn opened(folder: &Path, metadata: &Metadata, seen: &Path, held: Option<File>) -> anyhow::Result<Database> {
     let file = folder.join("trivy.db");
     let (size, modified) = stamp(&file).map_err(|_| damaged(folder, "has no `trivy.db`"))?;
     let digest = match remembered(seen)? {
@@ -222,7 +223,7 @@ fn opened(folder: &Path, metadata: &Metadata, seen: &Path, lock: Option<File>) -
             digest
         }
     };
-    Ok(Database { folder: folder.to_owned(), updated_at: metadata.updated_at.clone(), digest, _lock: lock })
+    Ok(Database { folder: folder.to_owned(), updated_at: metadata.updated_at.clone(), digest, _lock: held })
 }
 
 fn remembered(seen: &Path) -> anyhow::Result<Option<Seen>> {
@@ -361,37 +362,9 @@ fn loopback(repository: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn lock_for_update(source: &Source<'_>) -> anyhow::Result<File> {
-    lock(source, File::try_lock)
-}
-
-/// Waits for the folder's lock, and says so; an end of the run ends the waiting.
-fn lock(source: &Source<'_>, take: fn(&File) -> Result<(), std::fs::TryLockError>) -> anyhow::Result<File> {
-    let shown = || "could not lock the scanner's cache".to_owned();
-    std::fs::create_dir_all(source.folder).fault(Exit::Machine, shown())?;
-    let path = source.folder.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .fault(Exit::Machine, shown())?;
-    let mut told = false;
-    loop {
-        match take(&file) {
-            Ok(()) => return Ok(file),
-            Err(std::fs::TryLockError::Error(error)) => return Err(error).fault(Exit::Machine, shown()),
-            Err(std::fs::TryLockError::WouldBlock) => {}
-        }
-        if source.cancel.is_set() {
-            return Err(Fault::new(Exit::Interrupted, "stopped").into());
-        }
-        if !told {
-            source.progress.status("waiting for another run that uses the vulnerability database");
-            told = true;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
+fn lock(source: &Source<'_>, kind: Kind) -> anyhow::Result<File> {
+    let waiting = || source.progress.status("waiting for another run that uses the vulnerability database");
+    lock::wait(&source.folder.join("lock"), kind, source.cancel, &waiting)
 }
 
 #[cfg(test)]

@@ -327,7 +327,7 @@ pub(super) mod tests {
         report::parse(text.as_bytes()).unwrap()
     }
 
-    fn ids<'a>(judgement: &'a Judgement) -> Vec<&'a str> {
+    fn ids(judgement: &Judgement) -> Vec<&str> {
         judgement.failures().iter().map(|finding| finding.id.as_str()).collect()
     }
 
