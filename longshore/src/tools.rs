@@ -8,6 +8,7 @@
 mod catalogue;
 mod module;
 mod receipt;
+mod release;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,7 +44,7 @@ pub struct Setup<'a> {
 pub fn ensure(pinned: &config::Tools, setup: &Setup<'_>) -> anyhow::Result<ToolPaths> {
     let go = go(setup.environment)?;
     let one = |tool: Tool, version: &Option<config::Located<String>>| {
-        version.as_ref().map(|version| ensure_one(tool, &version.value, &go, setup)).transpose()
+        version.as_ref().map(|version| ensure_one(tool, &version.value, setup)).transpose()
     };
     let trivy = one(Tool::Trivy, &pinned.trivy)?;
     let golangci_lint = one(Tool::GolangciLint, &pinned.golangci_lint)?;
@@ -91,7 +92,8 @@ pub fn find(tool: Tool, version: &str, setup: &Setup<'_>) -> anyhow::Result<Opti
     }
     let folder = folder(tool, version, setup);
     match receipt::check(&folder, tool, version) {
-        Ok(path) => return Ok(path),
+        Ok(Some(path)) => return Ok(Some(path)),
+        Ok(None) => {}
         Err(what) => {
             setup.progress.warning(&format!("{what}; it is not used"), Some("`setup` installs it again"));
         }
@@ -119,7 +121,11 @@ fn folder(tool: Tool, version: &str, setup: &Setup<'_>) -> PathBuf {
     setup.cache.join("tools").join(tool.name()).join(version)
 }
 
-fn ensure_one(tool: Tool, version: &str, go: &Path, setup: &Setup<'_>) -> anyhow::Result<PathBuf> {
+/// One tool of one version, installed if it is missing.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_one(tool: Tool, version: &str, setup: &Setup<'_>) -> anyhow::Result<PathBuf> {
     if let Some(path) = find(tool, version, setup)? {
         return Ok(path);
     }
@@ -135,17 +141,11 @@ fn ensure_one(tool: Tool, version: &str, go: &Path, setup: &Setup<'_>) -> anyhow
     if let Ok(Some(path)) = receipt::check(&folder, tool, version) {
         return Ok(path);
     }
-    install(tool, version, go, &folder, setup)
+    install(tool, version, &folder, setup)
 }
 
 /// Installs aside, proves that it runs and is of that version, writes the receipt, renames.
-fn install(
-    tool: Tool,
-    version: &str,
-    go: &Path,
-    folder: &Path,
-    setup: &Setup<'_>,
-) -> anyhow::Result<PathBuf> {
+fn install(tool: Tool, version: &str, folder: &Path, setup: &Setup<'_>) -> anyhow::Result<PathBuf> {
     let shown = || format!("could not install {tool} {version}");
     let parent = folder.parent().unwrap_or(folder);
     std::fs::create_dir_all(parent).fault(Exit::Machine, shown())?;
@@ -153,8 +153,14 @@ fn install(
     let made = aside.path().join("tool");
     std::fs::create_dir_all(&made).fault(Exit::Machine, shown())?;
     let program = made.join(tool.file());
-    setup.progress.status(&format!("building {tool} {version} from its Go module"));
-    let source = module::build(tool, version, go, aside.path(), &program, setup)?;
+    let source = match release::fetch(tool, version, &program, setup)? {
+        release::Answer::Installed(url) => url,
+        release::Answer::Unreachable(why) => {
+            setup.progress.line(&format!("{tool} {version} is built from its Go module: {why}"));
+            setup.progress.status(&format!("building {tool} {version} from its Go module"));
+            module::build(tool, version, &go(setup.environment)?, aside.path(), &program, setup)?
+        }
+    };
     let found = facts::version(tool, &program, setup.cancel).fault(Exit::Machine, shown())?;
     if found != version {
         let message = format!("what was installed as {tool} {version} says it is {found}");

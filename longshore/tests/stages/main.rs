@@ -4,5 +4,6 @@
 
 mod gotools;
 mod harness;
+mod installing;
 mod scanner;
 mod verify;

@@ -13,6 +13,7 @@ use crate::cancel::Cancel;
 use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::environment::Environment;
 use crate::host::lock::{self, Kind};
+use crate::host::secrets::Secrets;
 use crate::host::{clock, files};
 use crate::oci::types::Digest;
 use crate::stage::Progress;
@@ -316,6 +317,8 @@ fn fetch(source: &Source<'_>, folder: &Path) -> anyhow::Result<()> {
             command = command.env(name, value);
         }
     }
+    let secret = ["TRIVY_PASSWORD", "TRIVY_REGISTRY_TOKEN"].map(|name| source.environment.get(name));
+    let command = command.secrets(&Secrets::new(secret.into_iter().flatten()));
     command.run(source.cancel).map_err(|error| download_error(&error))?;
     let fetched = cache.join("db");
     let Some(metadata) = metadata(&fetched)? else {
