@@ -5,7 +5,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 #![expect(dead_code, reason = "the harness is there before the tests of each command")]
 
+mod database;
 mod docker;
+mod faults;
 mod process;
 mod registry;
 mod repository;

@@ -33,7 +33,7 @@ impl Repository {
         for package in ["shared", "store", "spare"] {
             repository.write(
                 &format!("pkg/{package}/{package}.go"),
-                &format!(
+                format!(
                     "// Package {package} holds a word.\npackage {package}\n\n// Word is the word.\nconst Word = \"{package}\"\n"
                 ),
             );

@@ -1,6 +1,7 @@
 //! The harness itself: what the other tests stand on.
 
 use crate::docker::Dockerd;
+use crate::faults::{Fault, Proxy};
 use crate::process::{command, listens, run};
 use crate::registry::{PASSWORD, Registry, USER};
 use crate::repository::Repository;
@@ -91,4 +92,36 @@ fn docker_pulls_what_a_registry_has() {
     assert!(copy(&registry, &layout, false));
     docker.docker(&["pull", &format!("{}/team/one:1", registry.host())]);
     assert!(docker.docker(&["images", "--quiet"]).lines().count() == 1);
+}
+
+#[test]
+fn a_proxy_spoils_what_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (Some(layout), Some(skopeo)) = (layout(folder.path()), tool("skopeo")) else { return };
+    let Some(registry) = Registry::start() else { return };
+    let push = |proxy: &Proxy| {
+        let to = format!("docker://{}/team/one:1", proxy.host());
+        let mut copy = command(&skopeo);
+        copy.args(["copy", "--dest-tls-verify=false", &layout, &to]).output().unwrap().status.success()
+    };
+    let clean = Proxy::before(registry.port(), |_, _| Fault::None);
+    assert!(push(&clean), "{}", registry.log());
+    assert!(clean.count("PUT /v2/team/one/manifests/1") == 1 && clean.spoilt() == 0, "{clean:?}");
+    for fault in [
+        Fault::Answer("507 Insufficient Storage", vec!["X-Test: 1".to_owned()]),
+        Fault::CutRequest(10),
+        Fault::CutAnswer(10),
+    ] {
+        let proxy = Proxy::before(registry.port(), move |request, _| {
+            if request.starts_with("PUT /v2/team/one/manifests/") { fault.clone() } else { Fault::None }
+        });
+        assert!(!push(&proxy), "{proxy:?}");
+        assert!(proxy.spoilt() > 0, "{proxy:?}");
+    }
+}
+
+#[test]
+fn a_database_of_a_few_advisories_can_be_made() {
+    let folder = crate::database::database();
+    assert!(folder.join("db/trivy.db").is_file() && folder.join("db/metadata.json").is_file());
 }
