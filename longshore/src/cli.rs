@@ -1,5 +1,11 @@
 //! The command line: its types, and from them to the commands.
 
+pub mod check;
+pub mod pipeline;
+pub mod run;
+pub mod setup;
+pub mod status;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -26,13 +26,18 @@ pub mod execute;
 pub mod facts;
 pub mod fault;
 pub mod fingerprint;
+pub mod gather;
 pub mod host;
 pub mod ledger;
 pub mod oci;
+pub mod pipeline;
 pub mod plan;
 pub mod platform;
 pub mod release;
+pub mod report;
 pub mod resolve;
+pub mod results;
+pub mod session;
 pub mod stage;
 pub mod tools;
 pub mod verdict;
@@ -41,5 +46,5 @@ pub mod workspace;
 
 /// Runs the command line of this process and returns its exit code.
 pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    cli::run::main()
 }

@@ -1,16 +1,20 @@
 //! What is to be done, with nothing left to find out but the digests: the services with their versions,
 //! for one environment. Pure data; [`crate::plan`] makes jobs of it.
 
+pub mod decide;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 
-use crate::config::Registry;
+use crate::config::{MovingTag, OnUnavailable, Registry};
 use crate::facts::go::inputs::ServiceInputs;
 use crate::oci::types::Digest;
 use crate::plan::Stage;
 use crate::platform::Platform;
 use crate::resolve::{ServiceSettings, StageSettings};
+use crate::stage::push::Target;
+use crate::verdict::Policy;
 use crate::version::{CommitId, TagForm};
 
 /// One run's release.
@@ -28,6 +32,8 @@ pub struct Release {
     /// Stages that the user leaves out, or that are switched off: recorded.
     pub skipped: BTreeSet<Stage>,
     pub services: BTreeMap<String, ServiceRelease>,
+    /// The tags besides the version's that each service's images get.
+    pub moving: BTreeMap<String, Vec<MovingTag>>,
     /// `[tools]` pins golangci-lint.
     pub golangci_lint: bool,
     /// The version that `[tools]` pins.
@@ -92,6 +98,20 @@ impl Release {
             Registry::Layouts(folder) => format!("oci:{}", folder.join(service).display()),
             Registry::Remote { host, path, .. } if path.is_empty() => format!("{host}/{service}"),
             Registry::Remote { host, path, .. } => format!("{host}/{path}/{service}"),
+        }
+    }
+
+    /// How to reach the registry.
+    pub fn target(&self) -> Target {
+        let push = &self.stages.push;
+        Target { registry: self.registry.clone(), chunk: push.chunk, retries: push.retries }
+    }
+
+    /// What an image must have been told by the gates before it may leave.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            unscanned: self.is_local() && self.stages.scan.on_unavailable == OnUnavailable::Warn,
+            skipped: self.skipped.clone(),
         }
     }
 

@@ -132,10 +132,6 @@ fn image(config: &Config, service: &Service) -> ImageSettings {
         value(of(own)).or_else(|| value(of(shared)))
     }
     let labels = shared.labels.iter().chain(&own.labels);
-    let defaults = service
-        .build_args
-        .iter()
-        .filter_map(|(name, arg)| arg.default.as_ref().map(|default| (name.clone(), default.value.clone())));
     ImageSettings {
         base: either(own, shared, |image| &image.base).unwrap_or(Base::Scratch),
         user: either(own, shared, |image| &image.user).unwrap_or_else(|| "65532:65532".to_owned()),
@@ -148,7 +144,7 @@ fn image(config: &Config, service: &Service) -> ImageSettings {
             .map(|tags| tags.iter().map(|tag| tag.value).collect())
             .unwrap_or_default(),
         files: service.files.iter().map(|(to, from)| (to.clone(), from.value.clone())).collect(),
-        env: defaults.collect(),
+        env: service.neutral_build_args(),
     }
 }
 

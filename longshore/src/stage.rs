@@ -7,7 +7,9 @@ pub mod draft;
 pub mod image;
 pub mod lint;
 pub mod plan;
+pub mod push;
 pub mod scan;
+pub mod tag;
 pub mod test;
 pub mod verify;
 
@@ -93,6 +95,19 @@ pub enum Output {
     Verified {
         verdict: crate::verdict::Verify,
     },
+    /// The versions whose records stand and whose tags are set, and whether anything had to be done.
+    Recorded {
+        versions: Vec<RecordedVersion>,
+        changed: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedVersion {
+    pub service: String,
+    pub version: semver::Version,
+    /// Of the image, the version's own first.
+    pub tags: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +141,16 @@ impl Outputs {
 
     pub fn get(&self, job: &JobId) -> Option<Output> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(job).cloned()
+    }
+
+    /// Every executable of a service that any job left.
+    pub fn binaries_of(&self, service: &str) -> Vec<Binary> {
+        let outputs = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let of_service = |output: &Output| match output {
+            Output::Binaries { binaries, .. } => binaries.get(service).cloned(),
+            _ => None,
+        };
+        outputs.values().filter_map(of_service).collect()
     }
 
     /// The manifest that `job` left.

@@ -15,6 +15,7 @@ use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::process::{Command, Output, ProcessError, Status};
 use crate::version::CommitId;
 
+mod changes;
 mod history;
 mod identity;
 mod network;

@@ -1,9 +1,10 @@
 //! What a job does: one variant a kind of work. The execution runs these and knows no stage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Finish, Output, Scope, adopt, build, image, lint, scan, test};
+use super::{Finish, Output, Scope, adopt, build, image, lint, push, scan, tag, test, verify};
 use crate::cache::{Bucket, Cache};
+use crate::host::environment::Environment;
 use crate::host::files;
 use crate::oci::types::Digest;
 use crate::workspace::Workspace;
@@ -19,6 +20,9 @@ pub enum Action {
     Variant(image::VariantSpec),
     Adopt(adopt::AdoptSpec),
     Scan(scan::ScanSpec),
+    Verify(verify::VerifySpec),
+    Push(push::PushSpec),
+    Tag(Box<tag::TagSpec>),
 }
 
 /// Under which key it is kept that work over these inputs ended well.
@@ -38,6 +42,15 @@ impl Passed {
 }
 
 impl Action {
+    /// The command that it runs, where it runs one, as a user could type it.
+    pub fn command_line(&self, environment: &Environment) -> Option<String> {
+        let Self::Build(spec) = self else { return None };
+        let targets: Vec<&build::Target> = spec.targets.iter().collect();
+        let command =
+            build::command(&targets, spec, Path::new("go"), Path::new("dist/bin"), environment).ok()?;
+        Some(command.to_string())
+    }
+
     /// Does it.
     ///
     /// # Errors
@@ -52,6 +65,9 @@ impl Action {
             Self::Variant(spec) => image::run_variant(spec, scope),
             Self::Adopt(spec) => adopt::run(spec, scope),
             Self::Scan(spec) => scan::run(spec, scope),
+            Self::Verify(spec) => verify::run(spec, scope),
+            Self::Push(spec) => push::run(spec, scope),
+            Self::Tag(spec) => tag::run(spec, scope),
         }
     }
 }

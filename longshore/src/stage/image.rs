@@ -12,9 +12,11 @@ use super::{Finish, ManifestOutput, Output, Scope};
 use crate::cache::{Bucket, Cache};
 use crate::config::{Base, Compression};
 use crate::fault::{Exit, Fault};
+use crate::oci::base;
 use crate::oci::image::{self, Settings};
-use crate::oci::layer::{Entries, Entry, Layer};
+use crate::oci::layer::{Content, Entries, Entry, Layer};
 use crate::oci::layout::Layout;
+use crate::oci::registry::{Client, Options};
 use crate::oci::types::{Descriptor, Digest};
 use crate::plan::JobId;
 use crate::platform::Platform;
@@ -83,7 +85,7 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let binary = super::binary(scope, &spec.build, &spec.service)?;
     let layout = Layout::create(&scope.workspace.layout(&spec.service))?;
     let cache = Cache::new(&scope.workspace.cache);
-    let base = base(spec, &layout, scope)?;
+    let below = base(spec, &layout, scope)?;
     let mut layers = Vec::new();
     if spec.base == Base::Scratch {
         scope.progress.status("certificates and time zones");
@@ -97,7 +99,7 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let path = binary_path(&spec.service, &spec.platform);
     entries.insert(&path, Entry::file(&binary.path, 0o755))?;
     layers.push(layer(&entries, Some((&path, &binary.digest)), spec, &layout, &cache, scope)?);
-    let image = image::assemble(&base, &layers, &settings(spec, &path))?;
+    let image = image::assemble(&below, &layers, &settings(spec, &path))?;
     let known = layout.has_blob(&image.manifest.descriptor.digest, image.manifest.descriptor.size);
     let config = layout.put_document(&image.config)?;
     let manifest = layout.put_document(&image.manifest)?;
@@ -126,12 +128,13 @@ fn settings(spec: &ImageSpec, path: &str) -> Settings {
     settings
 }
 
+/// The base's config, with its layers in the service's layout.
 fn base(spec: &ImageSpec, layout: &Layout, scope: &Scope<'_>) -> anyhow::Result<image::Base> {
-    let _ = (layout, scope);
-    match &spec.base {
-        Base::Scratch => Ok(image::Base::default()),
-        Base::Layout { .. } | Base::Remote { .. } => anyhow::bail!("internal: bases"),
+    if spec.base != Base::Scratch {
+        scope.progress.status("the base");
     }
+    let client = Client::new(scope.environment, Options::default(), scope.cancel);
+    Ok(base::find(&spec.base, &scope.workspace.root, &spec.platform, &client, layout)?.base)
 }
 
 /// A service's `files`. A folder's files are taken with their modes' executable bit and nothing else of
@@ -201,9 +204,12 @@ fn layer(
     cache: &Cache,
     scope: &Scope<'_>,
 ) -> anyhow::Result<Layer> {
-    let key = content.map(|(path, digest)| {
-        Digest::of(format!("layer {VERSION} {:?} {path} {digest}", spec.compression).as_bytes())
-    });
+    let content = match content {
+        Some((path, digest)) => Some(format!("{path} {digest}")),
+        None => in_memory(entries),
+    };
+    let key = content
+        .map(|content| Digest::of(format!("layer {VERSION} {:?} {content}", spec.compression).as_bytes()));
     if let Some(key) = &key
         && let Some(kept) = cache.get::<Kept>(Bucket::Layer, key)
         && (layout.has_blob(&kept.descriptor.digest, kept.descriptor.size)
@@ -219,6 +225,22 @@ fn layer(
         cache.put(Bucket::Layer, key, &kept)?;
     }
     Ok(layer)
+}
+
+/// Stands for entries that are all in memory.
+fn in_memory(entries: &Entries) -> Option<String> {
+    use sha2::Digest as _;
+    let mut hash = sha2::Sha256::new();
+    for (path, entry) in entries.iter() {
+        let bytes: &[u8] = match &entry.content {
+            Content::Directory => b"/",
+            Content::Bytes(bytes) => bytes,
+            Content::File(_) | Content::Symlink(_) => return None,
+        };
+        hash.update(format!("{path}\0{:o} {} {} {}\0", entry.mode, entry.uid, entry.gid, bytes.len()));
+        hash.update(bytes);
+    }
+    Some(Digest::from_sha256(hash.finalize().into()).to_string())
 }
 
 /// Makes the index over a service's manifests.

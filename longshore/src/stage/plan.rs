@@ -1,10 +1,10 @@
 //! Release → plan: the stages in their order, each adding its jobs. Nothing runs here; what is looked
 //! at is whether work is already done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::Draft;
-use super::{Action, adopt, build, image, lint, scan, test};
+use super::{Action, adopt, build, image, lint, push, scan, test, verify};
 use crate::plan::{Plan, Stage};
 
 /// What `stage` alone takes with it: the stages that make its inputs. A push and a tag take every gate.
@@ -18,11 +18,11 @@ pub fn closure(stage: Stage) -> BTreeSet<Stage> {
     }
 }
 
-/// The jobs of `draft.stages`.
+/// The jobs of `draft.stages`; `last` adds what ends the run.
 ///
 /// # Errors
 /// Files that can't be read; results of another run that are not there.
-pub fn plan(mut draft: Draft<'_>) -> anyhow::Result<Plan<Action>> {
+pub fn plan(mut draft: Draft<'_>, last: impl FnOnce(&mut Draft<'_>)) -> anyhow::Result<Plan<Action>> {
     let wanted = |draft: &Draft<'_>, stage| draft.stages.contains(&stage) && draft.release.runs(stage);
     if wanted(&draft, Stage::Lint) {
         lint::jobs::jobs(&mut draft)?;
@@ -30,11 +30,10 @@ pub fn plan(mut draft: Draft<'_>) -> anyhow::Result<Plan<Action>> {
     if wanted(&draft, Stage::Test) {
         test::jobs::jobs(&mut draft)?;
     }
-    let adopted = adopt::jobs(&mut draft)?;
-    let binaries = match adopted {
+    let binaries = match adopt::jobs(&mut draft)? {
         Some(binaries) => binaries,
         None if draft.stages.contains(&Stage::Build) => build::jobs::jobs(&mut draft)?,
-        None => return Ok(draft.finish()),
+        None => BTreeMap::new(),
     };
     if draft.stages.contains(&Stage::Image) {
         image::jobs::jobs(&mut draft, &binaries);
@@ -42,5 +41,12 @@ pub fn plan(mut draft: Draft<'_>) -> anyhow::Result<Plan<Action>> {
     if wanted(&draft, Stage::Scan) {
         scan::jobs::jobs(&mut draft);
     }
+    if wanted(&draft, Stage::Verify) {
+        verify::jobs::jobs(&mut draft);
+    }
+    if wanted(&draft, Stage::Push) {
+        push::jobs(&mut draft);
+    }
+    last(&mut draft);
     Ok(draft.finish())
 }

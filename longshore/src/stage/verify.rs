@@ -18,6 +18,7 @@
 //! the order startup, ready, live, each until it answers 2xx; redirects are not followed.
 
 mod docker;
+pub mod jobs;
 mod local;
 mod ports;
 mod probe;

@@ -9,7 +9,7 @@ use crate::oci::layer::{Entries, Entry};
 ///
 /// # Errors
 /// None but a defect in the fixed paths.
-pub fn entries(user: &str) -> anyhow::Result<Entries> {
+pub(super) fn entries(user: &str) -> anyhow::Result<Entries> {
     let mut entries = Entries::new();
     entries.insert("etc/passwd", Entry::bytes(passwd(user)))?;
     entries.insert("etc/group", Entry::bytes(group(user)))?;
@@ -41,7 +41,7 @@ fn certificates() -> String {
 }
 
 /// The user and group numbers of `UID[:GID]`; the group is the user's where it is not named.
-pub fn ids(user: &str) -> (&str, &str) {
+pub(super) fn ids(user: &str) -> (&str, &str) {
     user.split_once(':').unwrap_or((user, user))
 }
 

@@ -1,0 +1,28 @@
+//! `check`: every fault of every file of the configuration.
+
+use std::io::Write as _;
+
+use super::Global;
+use crate::cancel::Cancel;
+use crate::config;
+use crate::diagnostic::Diagnostics;
+use crate::host::environment::Environment;
+use crate::session::place;
+
+/// Reads and checks.
+///
+/// # Errors
+/// The faults.
+pub fn check(global: &Global, environment: Environment, cancel: &Cancel) -> anyhow::Result<u8> {
+    let (_, workspace) = place(global, &environment, cancel)?;
+    let file = crate::session::pipeline(global, &workspace)?;
+    let (config, diagnostics) = config::check(&workspace.root, &file)?;
+    let Some(config) = config else { return Err(Diagnostics(diagnostics).into()) };
+    let text = format!(
+        "{} services, {} environments: no faults\n",
+        config.services.len(),
+        config.environments.len()
+    );
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(0)
+}

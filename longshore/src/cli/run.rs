@@ -1,0 +1,153 @@
+//! From the parsed command line to the commands.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::pipeline as run_pipeline;
+use super::{BumpChoice, Cli, ColorChoice, Command, Global, Selection, StageArgs, Versioning};
+use crate::cancel::Cancel;
+use crate::diagnostic::{Colour, render_error};
+use crate::fault::{Exit, exit_of};
+use crate::host::environment::Environment;
+use crate::pipeline::{Order, source};
+use crate::plan::Stage;
+use crate::release::decide::{Ask, Goal};
+use crate::session::Session;
+use crate::stage::draft::Source;
+use crate::version::Bump;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; a closed pipe is none of ours.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
+        }
+    };
+    let environment = Environment::from_process();
+    let colour = colour(cli.global.color, &environment);
+    let cancel = Cancel::default();
+    match dispatch(cli, environment, &cancel) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "{}", render_error(&error, colour).trim_end());
+            let code = match cancel.signal() {
+                Some(2) => Exit::Interrupted as u8,
+                Some(_) => Exit::Terminated as u8,
+                None => exit_of(&error) as u8,
+            };
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn colour(choice: ColorChoice, environment: &Environment) -> Colour {
+    use std::io::IsTerminal as _;
+    let wanted = match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => environment.get("NO_COLOR").is_none() && std::io::stderr().is_terminal(),
+    };
+    if wanted { Colour::Styled } else { Colour::Plain }
+}
+
+/// Runs one command; what it gives is the process's exit code.
+fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Result<u8> {
+    let global = cli.global;
+    match cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "cargo-xtask", &mut std::io::stdout().lock());
+            Ok(0)
+        }
+        Command::Release(args) => {
+            let order = order(Goal::Release, &global, &args.stage, args.skip.into_iter().collect(), &[])?;
+            stages(&global, environment, cancel, &order, args.stage.dry_run)
+        }
+        Command::Lint(args) => stage(Stage::Lint, &global, &args, environment, cancel),
+        Command::Test(args) => stage(Stage::Test, &global, &args, environment, cancel),
+        Command::Build(args) => stage(Stage::Build, &global, &args, environment, cancel),
+        Command::Scan(args) => stage(Stage::Scan, &global, &args, environment, cancel),
+        Command::Verify(args) => stage(Stage::Verify, &global, &args, environment, cancel),
+        Command::Push(args) => stage(Stage::Push, &global, &args, environment, cancel),
+        Command::Tag(args) => stage(Stage::Tag, &global, &args, environment, cancel),
+        Command::Image(args) => {
+            let mut order =
+                order(Goal::Stage(Stage::Image), &global, &args.stage, BTreeSet::new(), &args.join)?;
+            order.ask.variants = global.environment.is_some();
+            stages(&global, environment, cancel, &order, args.stage.dry_run)
+        }
+        Command::Plan(args) => {
+            let given = StageArgs {
+                selection: args.selection,
+                versioning: args.versioning,
+                from: None,
+                dry_run: true,
+            };
+            let order = order(Goal::Release, &global, &given, args.skip.into_iter().collect(), &[])?;
+            let mut session = Session::open(&global, environment, cancel)?;
+            run_pipeline::plan(&mut session, &order, args.format)
+        }
+        Command::Check => super::check::check(&global, environment, cancel),
+        Command::Status(args) => super::status::status(&global, environment, cancel, &args),
+        Command::Setup => super::setup::setup(&global, environment, cancel),
+        Command::Doctor(args) => super::setup::doctor(&global, environment, cancel, args.format),
+    }
+}
+
+fn stage(
+    stage: Stage,
+    global: &Global,
+    args: &StageArgs,
+    environment: Environment,
+    cancel: &Cancel,
+) -> anyhow::Result<u8> {
+    let order = order(Goal::Stage(stage), global, args, BTreeSet::new(), &[])?;
+    stages(global, environment, cancel, &order, args.dry_run)
+}
+
+fn stages(
+    global: &Global,
+    environment: Environment,
+    cancel: &Cancel,
+    order: &Order,
+    dry_run: bool,
+) -> anyhow::Result<u8> {
+    let mut session = Session::open(global, environment, cancel)?;
+    if dry_run {
+        return run_pipeline::dry_run(&mut session, order);
+    }
+    run_pipeline::run(&mut session, global, order)
+}
+
+fn order(
+    target: Goal,
+    global: &Global,
+    args: &StageArgs,
+    skip: BTreeSet<Stage>,
+    join: &[std::path::PathBuf],
+) -> anyhow::Result<Order> {
+    let Selection { services, all, since } = args.selection.clone();
+    let Versioning { snapshot, pre, bump } = args.versioning.clone();
+    let source: Source = source(args.from.as_ref(), join)?;
+    let ask = Ask {
+        target,
+        services: services.into_iter().collect(),
+        all,
+        snapshot,
+        pre,
+        bump: bump.map(|choice| match choice {
+            BumpChoice::Major => Bump::Major,
+            BumpChoice::Minor => Bump::Minor,
+            BumpChoice::Patch => Bump::Patch,
+        }),
+        skip,
+        platforms: global.platform.clone(),
+        variants: false,
+    };
+    Ok(Order { ask, since, source })
+}

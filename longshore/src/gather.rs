@@ -1,0 +1,235 @@
+//! Facts first: everything that a release follows from is asked here, once, before anything is decided
+//! (invariant 1).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::affected;
+use crate::closure::{Closure, RepoPath};
+use crate::config::Config;
+use crate::facts::git::{Dirty, Git, Head};
+use crate::facts::go::inputs::{self, Question, ServiceInputs};
+use crate::fault::{Exit, Fault};
+use crate::fingerprint::Hashes;
+use crate::ledger::{Book, Ledger, ReleaseRecord, RemoteState, Scope};
+use crate::oci::types::Digest;
+use crate::resolve::ServiceSettings;
+use crate::version::{self, Commit, CommitId, Known, Survey, TagForm};
+
+/// What is true of the repository, its remote and its services.
+#[derive(Debug)]
+pub struct Facts {
+    pub head: Head,
+    pub dirty: Dirty,
+    /// `https://host/path`, where the remote's address tells it.
+    pub source: Option<String>,
+    pub services: BTreeMap<String, ServiceFacts>,
+    pub book: Book,
+    /// With `--offline`: the age in seconds of what is known of the remote.
+    pub age: Option<u64>,
+    /// The history is cut off and could not be had: everything counts as affected, and no version can
+    /// be told.
+    pub cut_off: bool,
+}
+
+/// What is true of one service.
+#[derive(Debug)]
+pub struct ServiceFacts {
+    pub form: TagForm,
+    pub inputs: ServiceInputs,
+    pub survey: Survey,
+    /// The version that the next one follows.
+    pub base: Option<Known>,
+    /// What it was made of then, where there is a record.
+    pub base_closure: Option<Closure>,
+    /// Since the base, newest first.
+    pub commits: Vec<Commit>,
+    /// Why it is affected; empty where it is not.
+    pub affected: Vec<String>,
+    /// The record of its newest version.
+    pub newest: Option<ReleaseRecord>,
+    /// A hash of those of its inputs that are not committed.
+    pub dirty: Option<Digest>,
+}
+
+/// What to ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Inquiry<'a> {
+    pub config: &'a Config,
+    pub settings: &'a BTreeMap<String, ServiceSettings>,
+    pub question: Question<'a>,
+    pub scope: &'a Scope,
+    pub prefix: &'a str,
+    pub offline: bool,
+    /// Compare with this commit instead of each service's last release.
+    pub since: Option<&'a str>,
+}
+
+/// Asks Git, its remote and Go.
+///
+/// # Errors
+/// Those of the questions; see [`Git`], [`Ledger`] and [`inputs::gather`].
+pub fn facts(git: &mut Git, inquiry: Inquiry<'_>, hashes: &mut Hashes) -> anyhow::Result<Facts> {
+    let head = git.head()?;
+    let dirty = git.dirty()?;
+    let cut_off = deepen(git, &inquiry);
+    let git = &*git;
+    let ledger = Ledger::new(git, inquiry.prefix, inquiry.scope.clone());
+    let remote = if inquiry.offline { ledger.stored()? } else { ledger.refresh()? };
+    let book = ledger.book()?;
+    let inputs = inputs::gather(inquiry.question, inquiry.settings, hashes)?;
+    let surveys = surveys(git, &inquiry, &book, &remote, &head.commit)?;
+    let newest = newest(&ledger, &book, inquiry.settings.keys())?;
+    let bases = bases(git, &surveys, &head.commit)?;
+    let closures = base_closures(&ledger, &book, &bases)?;
+    let since = inquiry.since.map(|name| git.commit(name)).transpose()?;
+    let mut histories = Histories::new(git, &head.commit, &dirty, cut_off);
+    let mut services = BTreeMap::new();
+    for (name, inputs) in inputs {
+        let (form, survey) = surveys[&name].clone();
+        let base = bases[&name].clone();
+        let compared = since.as_ref().or(base.as_ref().map(|base| &base.commit));
+        let affected = if cut_off {
+            vec!["the history is cut off".to_owned()]
+        } else {
+            match compared {
+                Some(commit) => affected::reasons(&inputs.closure, histories.changed(commit)?),
+                None => vec!["never released".to_owned()],
+            }
+        };
+        let commits = histories.commits(base.as_ref().map(|base| &base.commit))?;
+        let uncommitted: Vec<&RepoPath> = dirty
+            .entries
+            .iter()
+            .map(|entry| &entry.path)
+            .filter(|path| inputs.closure.touches(path))
+            .collect();
+        let service = ServiceFacts {
+            dirty: if uncommitted.is_empty() { None } else { Some(git.content_hash(uncommitted)?) },
+            form,
+            inputs,
+            survey,
+            base,
+            base_closure: closures.get(&name).cloned(),
+            commits,
+            affected,
+            newest: newest.get(&name).cloned(),
+        };
+        services.insert(name, service);
+    }
+    let source = git.remotes()?.get(remote_name(inquiry.config)).and_then(crate::facts::git::Remote::source);
+    let age = inquiry.offline.then(|| remote.age());
+    Ok(Facts { head, dirty, source, services, book, age, cut_off })
+}
+
+/// The Git remote's name.
+pub fn remote_name(config: &Config) -> &str {
+    config.project.remote.as_ref().map_or("origin", |remote| &remote.value)
+}
+
+/// Gets the whole history where the clone is shallow; says whether it stays cut off.
+fn deepen(git: &mut Git, inquiry: &Inquiry<'_>) -> bool {
+    git.shallow && (inquiry.offline || git.unshallow(remote_name(inquiry.config)).is_err())
+}
+
+/// Form and survey of each service. Where one version is for all, what exists is what exists of any.
+fn surveys(
+    git: &Git,
+    inquiry: &Inquiry<'_>,
+    book: &Book,
+    remote: &RemoteState,
+    head: &CommitId,
+) -> anyhow::Result<BTreeMap<String, (TagForm, Survey)>> {
+    // In a rehearsal the real tags are known too: its versions follow those.
+    let here = match inquiry.scope {
+        Scope::Local => git.refs(&["refs/tags"])?,
+        Scope::Remote(_) => Vec::new(),
+    };
+    let mut tags = remote.tags();
+    tags.extend(here.iter().filter_map(|found| Some((found.tag()?, &found.peeled))));
+    let mut surveys = BTreeMap::new();
+    for (name, settings) in inquiry.settings {
+        let form: TagForm =
+            settings.tag.parse().map_err(|error| Fault::new(Exit::Usage, format!("{error}")))?;
+        let records: Vec<Known> = if form.is_per_service() {
+            book.known(name)
+        } else {
+            inquiry.settings.keys().flat_map(|name| book.known(name)).collect()
+        };
+        let survey = version::survey(name, &form, &records, &tags, head).map_err(Fault::from)?;
+        surveys.insert(name.clone(), (form, survey));
+    }
+    Ok(surveys)
+}
+
+fn bases(
+    git: &Git,
+    surveys: &BTreeMap<String, (TagForm, Survey)>,
+    head: &CommitId,
+) -> anyhow::Result<BTreeMap<String, Option<Known>>> {
+    let commits: BTreeSet<&CommitId> =
+        surveys.values().flat_map(|(_, survey)| &survey.known).map(|known| &known.commit).collect();
+    let ancestors = git.ancestors(commits, head)?;
+    let base = |survey: &Survey| version::base(&survey.known, |commit| ancestors.contains(commit)).cloned();
+    Ok(surveys.iter().map(|(name, (_, survey))| (name.clone(), base(survey))).collect())
+}
+
+fn base_closures(
+    ledger: &Ledger<'_>,
+    book: &Book,
+    bases: &BTreeMap<String, Option<Known>>,
+) -> anyhow::Result<BTreeMap<String, Closure>> {
+    let wanted = bases.iter().filter_map(|(name, base)| Some((name.as_str(), &base.as_ref()?.version)));
+    let records = ledger.records(book, wanted)?;
+    Ok(records.into_iter().map(|record| (record.service, record.closure)).collect())
+}
+
+fn newest<'s>(
+    ledger: &Ledger<'_>,
+    book: &Book,
+    services: impl Iterator<Item = &'s String>,
+) -> anyhow::Result<BTreeMap<String, ReleaseRecord>> {
+    let wanted = services.filter_map(|name| Some((name.as_str(), book.newest(name)?)));
+    let records = ledger.records(book, wanted)?;
+    Ok(records.into_iter().map(|record| (record.service.clone(), record)).collect())
+}
+
+/// Answers that several services share.
+struct Histories<'a> {
+    git: &'a Git,
+    head: &'a CommitId,
+    dirty: &'a Dirty,
+    cut_off: bool,
+    changed: BTreeMap<CommitId, BTreeSet<RepoPath>>,
+    commits: BTreeMap<Option<CommitId>, Vec<Commit>>,
+}
+
+impl<'a> Histories<'a> {
+    fn new(git: &'a Git, head: &'a CommitId, dirty: &'a Dirty, cut_off: bool) -> Self {
+        Self { git, head, dirty, cut_off, changed: BTreeMap::new(), commits: BTreeMap::new() }
+    }
+
+    fn changed(&mut self, base: &CommitId) -> anyhow::Result<&BTreeSet<RepoPath>> {
+        if !self.changed.contains_key(base) {
+            let changed = if base == self.head && self.dirty.is_clean() {
+                BTreeSet::new()
+            } else {
+                self.git.changed_since(base, self.dirty)?
+            };
+            self.changed.insert(base.clone(), changed);
+        }
+        Ok(&self.changed[base])
+    }
+
+    fn commits(&mut self, base: Option<&CommitId>) -> anyhow::Result<Vec<Commit>> {
+        if self.cut_off {
+            return Ok(Vec::new());
+        }
+        let key = base.cloned();
+        if let Some(known) = self.commits.get(&key) {
+            return Ok(known.clone());
+        }
+        let commits = self.git.commits(base, self.head)?;
+        self.commits.insert(key, commits.clone());
+        Ok(commits)
+    }
+}

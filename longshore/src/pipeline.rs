@@ -1,0 +1,201 @@
+//! The commands that run stages: facts → release → plan → execution → results.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::artifacts;
+use crate::cache::Cache;
+use crate::config::Registry;
+use crate::diagnostic::Diagnostics;
+use crate::fault::Fault;
+use crate::fingerprint::Hashes;
+use crate::gather::Facts;
+use crate::ledger::ReleaseRecord;
+use crate::oci::destination::{Destination, plain_hosts};
+use crate::oci::registry::{Client, Options};
+use crate::plan::{Plan, Stage};
+use crate::release::Release;
+use crate::release::decide::{self, Ask, Decided, Goal, Ground};
+use crate::session::Session;
+use crate::stage::draft::{Draft, Source};
+use crate::stage::{Action, plan, tag};
+
+/// Everything that is known before the first job starts.
+#[derive(Debug)]
+pub struct Prepared {
+    pub facts: Facts,
+    pub decided: Decided,
+    pub plan: Plan<Action>,
+    /// Records that the run looks at and finishes.
+    pub finish: Vec<ReleaseRecord>,
+}
+
+/// What a command is to do.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub ask: Ask,
+    pub since: Option<String>,
+    pub source: Source,
+}
+
+/// Asks, decides and plans; runs nothing.
+///
+/// # Errors
+/// A dirty tree where a commit is to be released, and all that can be found out before the start.
+pub fn prepare(session: &mut Session, order: &Order, hashes: &mut Hashes) -> anyhow::Result<Prepared> {
+    let ask = &order.ask;
+    let missing = session.effective.missing_build_args(&session.config);
+    if needs_values(ask) && !missing.is_empty() {
+        return Err(Diagnostics(missing).into());
+    }
+    let facts = session.facts(order.since.as_deref(), hashes)?;
+    if publishes(ask) {
+        facts.dirty.refuse()?;
+        session.git.refuse_pointers()?;
+    }
+    if facts.cut_off && needs_versions(ask) {
+        session.git.refuse_shallow()?;
+    }
+    let lost = if ask.target == Goal::Release { lost(session, &facts, ask)? } else { BTreeSet::new() };
+    let pipeline = session.pipeline();
+    let ground = Ground {
+        config: &session.config,
+        environment: &session.effective,
+        stages: &session.stages,
+        settings: &session.settings,
+        facts: &facts,
+        pipeline: &pipeline,
+        lost: &lost,
+    };
+    let decided = decide::release(ground, ask)?;
+    let finish = finish(&facts, &decided.release, ask);
+    let plan = plan_of(session, order, &decided.release, &finish, hashes)?;
+    Ok(Prepared { facts, decided, plan, finish })
+}
+
+/// Whether a run may make something public, so that it must be of a commit.
+fn publishes(ask: &Ask) -> bool {
+    !ask.snapshot && matches!(ask.target, Goal::Release | Goal::Stage(Stage::Push | Stage::Tag))
+}
+
+/// Whether images are run or made with an environment's values.
+fn needs_values(ask: &Ask) -> bool {
+    ask.variants || ask.target == Goal::Release
+}
+
+/// Whether versions can't be guessed: what lint, test and build make leaves nothing behind.
+fn needs_versions(ask: &Ask) -> bool {
+    !ask.snapshot && !matches!(ask.target, Goal::Stage(Stage::Lint | Stage::Test | Stage::Build))
+}
+
+fn plan_of(
+    session: &Session,
+    order: &Order,
+    release: &Release,
+    finish: &[ReleaseRecord],
+    hashes: &mut Hashes,
+) -> anyhow::Result<Plan<Action>> {
+    let mut stages: BTreeSet<Stage> = match order.ask.target {
+        Goal::Release => Stage::ALL.into(),
+        Goal::Stage(stage) => plan::closure(stage),
+    };
+    if order.source != Source::Fresh {
+        // What another run left was tested there, where the sources are.
+        stages.retain(|stage| {
+            !matches!(stage, Stage::Lint | Stage::Test | Stage::Scan | Stage::Verify)
+                || order.ask.target == Goal::Stage(*stage)
+        });
+    }
+    if order.ask.snapshot {
+        stages.remove(&Stage::Tag);
+    }
+    let cache = Cache::new(&session.workspace.cache);
+    let mut draft = Draft::new(
+        release,
+        &session.workspace,
+        &cache,
+        hashes,
+        order.source.clone(),
+        stages.clone(),
+        &session.environment,
+    );
+    draft.offline = session.offline;
+    let records = stages.contains(&Stage::Tag) && release.runs(Stage::Tag);
+    plan::plan(draft, |draft| {
+        if records && (release.subjects().next().is_some() || !finish.is_empty()) {
+            tag::jobs(draft, session.scope(), session.prefix(), finish.to_vec());
+        }
+    })
+}
+
+/// The newest record of each service that is asked for and gets no new version: every step of it is
+/// looked at, and done where it is missing.
+fn finish(facts: &Facts, release: &Release, ask: &Ask) -> Vec<ReleaseRecord> {
+    if ask.snapshot || ask.target != Goal::Release {
+        return Vec::new();
+    }
+    let wanted = |name: &str| ask.services.is_empty() || ask.services.contains(name);
+    facts
+        .services
+        .iter()
+        .filter(|(name, _)| wanted(name) && release.subjects().all(|(subject, _)| subject != *name))
+        .filter_map(|(_, service)| service.newest.clone())
+        .filter(|record| release.repository(&record.service) == record.repository)
+        .collect()
+}
+
+/// Services whose record is of HEAD and whose image is neither in the registry nor here any more: the
+/// only way to finish them is to make it again.
+fn lost(session: &Session, facts: &Facts, ask: &Ask) -> anyhow::Result<BTreeSet<String>> {
+    let mut lost = BTreeSet::new();
+    if ask.snapshot || session.offline {
+        return Ok(lost);
+    }
+    let options = Options { plain: plain_hosts([&session.effective.registry]), ..Options::default() };
+    let client = Client::new(&session.environment, options, &session.cancel);
+    for (name, service) in &facts.services {
+        let Some(record) = service.newest.as_ref().filter(|record| record.commit == facts.head.commit) else {
+            continue;
+        };
+        if let Registry::Layouts(folder) = &session.effective.registry
+            && !session.workspace.root.join(folder).join(name).is_dir()
+        {
+            lost.insert(name.clone());
+            continue;
+        }
+        let destination =
+            Destination::of_service(&session.effective.registry, &session.workspace.root, name, &client)?;
+        let kept = crate::oci::layout::Layout::open(&session.workspace.layout(name))
+            .is_ok_and(|layout| layout.read(&record.digest).is_ok());
+        if !kept && destination.manifest(&record.digest)?.is_none() {
+            lost.insert(name.clone());
+        }
+    }
+    Ok(lost)
+}
+
+/// The folders that `--from` and `--join` name, absolute.
+///
+/// # Errors
+/// A folder that is not there ([`crate::fault::Exit::Usage`]).
+pub fn source(from: Option<&PathBuf>, join: &[PathBuf]) -> anyhow::Result<Source> {
+    let folder = |path: &PathBuf| -> anyhow::Result<PathBuf> {
+        if !path.is_dir() {
+            let message = format!("there is no folder `{}`", path.display());
+            return Err(Fault::new(crate::fault::Exit::Usage, message)
+                .hint("name the `dist` folder that another run wrote")
+                .into());
+        }
+        Ok(std::path::absolute(path)?)
+    };
+    Ok(match (from, join) {
+        (Some(from), _) => Source::From(folder(from)?),
+        (None, []) => Source::Fresh,
+        (None, join) => Source::Join(join.iter().map(folder).collect::<anyhow::Result<_>>()?),
+    })
+}
+
+/// Makes the folders of the results, which Git must not see.
+pub fn make_folders(session: &Session) -> anyhow::Result<()> {
+    artifacts::hide(&session.workspace.dist)
+}

@@ -1,0 +1,163 @@
+//! A run's surroundings: the repository, its configuration, the chosen environment, the tools. Opened
+//! once; every command starts from here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::cancel::Cancel;
+use crate::cli::Global;
+use crate::closure::RepoPath;
+use crate::config::{self, Config, EffectiveEnvironment};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::facts::git::Git;
+use crate::facts::go::inputs::Question;
+use crate::fault::{Exit, Fault};
+use crate::fingerprint::{Hashes, StatIndex};
+use crate::gather::{self, Facts, Inquiry, remote_name};
+use crate::host::environment::Environment;
+use crate::ledger;
+use crate::resolve::{self, ServiceSettings, StageSettings};
+use crate::tools;
+use crate::workspace::Workspace;
+
+/// What every command works with.
+#[derive(Debug)]
+pub struct Session {
+    pub environment: Environment,
+    pub cancel: Cancel,
+    pub git: Git,
+    pub workspace: Workspace,
+    pub config: Config,
+    /// What the user should know of the configuration.
+    pub warnings: Vec<Diagnostic>,
+    pub effective: EffectiveEnvironment,
+    pub stages: StageSettings,
+    pub settings: BTreeMap<String, ServiceSettings>,
+    pub offline: bool,
+    /// The pipeline's file, from the root.
+    pub pipeline: PathBuf,
+}
+
+/// The repository that the options name, without a look at its configuration.
+///
+/// # Errors
+/// [`Exit::Machine`] outside of a repository.
+pub fn place(
+    global: &Global,
+    environment: &Environment,
+    cancel: &Cancel,
+) -> anyhow::Result<(Git, Workspace)> {
+    let here = global.directory.clone().unwrap_or_else(|| PathBuf::from("."));
+    let here = std::path::absolute(&here)?;
+    let git = Git::open(&here, cancel)?;
+    let workspace = Workspace {
+        root: git.root.clone(),
+        dist: git.root.join("dist"),
+        state: git.dir.join("longshore"),
+        cache: cache(environment)?,
+    };
+    Ok((git, workspace))
+}
+
+/// The user's cache: where the platform's conventions put it.
+fn cache(environment: &Environment) -> anyhow::Result<PathBuf> {
+    let set = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || {
+        set("HOME").map(|home| home.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" }))
+    };
+    let base = if cfg!(windows) { set("LOCALAPPDATA") } else { set("XDG_CACHE_HOME").or_else(home) };
+    base.map(|base| base.join("longshore")).ok_or_else(|| {
+        Fault::new(Exit::Machine, "there is no folder for the cache: HOME is not set")
+            .hint("set HOME, or XDG_CACHE_HOME to an absolute path")
+            .into()
+    })
+}
+
+impl Session {
+    /// Reads everything that a command needs before it asks what is true.
+    ///
+    /// # Errors
+    /// Faults of the configuration ([`Exit::Usage`]); no repository ([`Exit::Machine`]).
+    pub fn open(global: &Global, environment: Environment, cancel: &Cancel) -> anyhow::Result<Self> {
+        let (git, workspace) = place(global, &environment, cancel)?;
+        let file = pipeline(global, &workspace)?;
+        let (config, diagnostics) = config::check(&workspace.root, &file)?;
+        let Some(config) = config else { return Err(Diagnostics(diagnostics).into()) };
+        let name = match (&global.environment, &config.project.environment) {
+            (Some(name), _) => name.clone(),
+            (None, Some(name)) => name.value.clone(),
+            (None, None) => "local".to_owned(),
+        };
+        let effective = config::environment(&config, &name)?;
+        Ok(Self {
+            environment,
+            cancel: cancel.clone(),
+            stages: resolve::stages(&effective.stages),
+            settings: resolve::services(&config),
+            pipeline: file,
+            git,
+            workspace,
+            warnings: diagnostics,
+            effective,
+            config,
+            offline: global.offline,
+        })
+    }
+
+    /// Which ledger counts: a registry that is a folder makes a rehearsal.
+    pub fn scope(&self) -> ledger::Scope {
+        match self.effective.registry {
+            config::Registry::Layouts(_) => ledger::Scope::Local,
+            config::Registry::Remote { .. } => ledger::Scope::Remote(remote_name(&self.config).to_owned()),
+        }
+    }
+
+    /// Where the ledger's refs lie.
+    pub fn prefix(&self) -> &str {
+        self.config.project.ledger.as_ref().map_or("refs/longshore", |prefix| &prefix.value)
+    }
+
+    pub fn hashes(&self) -> Hashes {
+        Hashes::new(StatIndex::load(&self.workspace.state.join("stat-v1")), &self.workspace.dist)
+    }
+
+    /// Everything that is true, asked now.
+    ///
+    /// # Errors
+    /// As [`gather::facts`].
+    pub fn facts(&mut self, since: Option<&str>, hashes: &mut Hashes) -> anyhow::Result<Facts> {
+        let go = tools::go(&self.environment)?;
+        let (scope, prefix) = (self.scope(), self.prefix().to_owned());
+        let inquiry = Inquiry {
+            config: &self.config,
+            settings: &self.settings,
+            question: Question {
+                workspace: &self.workspace,
+                go: &go,
+                environment: &self.environment,
+                cancel: &self.cancel,
+            },
+            scope: &scope,
+            prefix: &prefix,
+            offline: self.offline,
+            since,
+        };
+        let facts = gather::facts(&mut self.git, inquiry, hashes)?;
+        // A failure costs only time in the next run.
+        let _ = hashes.save();
+        Ok(facts)
+    }
+
+    /// The pipeline's file as Git names it.
+    pub fn pipeline(&self) -> RepoPath {
+        RepoPath::from_path(self.pipeline.strip_prefix(&self.workspace.root).unwrap_or(&self.pipeline))
+    }
+}
+
+/// The file that the options name, else `pipeline.toml` at the root.
+pub fn pipeline(global: &Global, workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    match &global.file {
+        Some(file) => Ok(std::path::absolute(file)?),
+        None => Ok(workspace.root.join(Path::new("pipeline.toml"))),
+    }
+}

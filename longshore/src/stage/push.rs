@@ -1,0 +1,153 @@
+//! Push: images go to the release registry by digest, each with its verdicts, and are read back. No tag
+//! is touched, so nobody sees them yet.
+
+use std::collections::BTreeMap;
+
+use super::draft::{Draft, Sketch};
+use super::image::jobs::{index_job, platform_job};
+use super::{Action, Finish, Output, Scope};
+use crate::config::Registry;
+use crate::fault::{Exit, Fault};
+use crate::oci::destination::{Copying, Destination, plain_hosts};
+use crate::oci::layout::Layout;
+use crate::oci::registry::{Client, Options};
+use crate::plan::{JobId, Stage, State};
+use crate::platform::Platform;
+use crate::verdict::{self, Policy};
+
+/// The behaviour of this stage.
+pub const VERSION: u32 = 1;
+
+/// Blobs at a time.
+const PARALLEL: usize = 4;
+
+/// How to reach a release registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub registry: Registry,
+    /// Bytes a request of an upload; absent: a whole blob in one.
+    pub chunk: Option<u64>,
+    pub retries: u32,
+}
+
+/// One service's image on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushSpec {
+    pub service: String,
+    pub target: Target,
+    /// The job that leaves the index.
+    pub index: JobId,
+    /// The jobs that leave the manifests.
+    pub manifests: BTreeMap<Platform, JobId>,
+    pub policy: Policy,
+    /// Other services of the same registry, whose repositories may hold some of the layers.
+    pub siblings: Vec<String>,
+}
+
+impl Target {
+    /// One service's place.
+    ///
+    /// # Errors
+    /// As [`Destination::of_service`].
+    pub fn destination(&self, service: &str, scope: &Scope<'_>) -> anyhow::Result<Destination> {
+        let mut options =
+            Options { chunk: self.chunk, plain: plain_hosts([&self.registry]), ..Options::default() };
+        options.policy.retries = self.retries;
+        let client = Client::new(scope.environment, options, scope.cancel);
+        Destination::of_service(&self.registry, &scope.workspace.root, service, &client)
+    }
+}
+
+/// One job a subject; it waits for every gate of every service (invariant 5).
+pub fn jobs(draft: &mut Draft<'_>) {
+    let release = draft.release;
+    let gates = draft.gates();
+    let names: Vec<String> = release.subjects().map(|(name, _)| name.clone()).collect();
+    for (name, service) in release.subjects() {
+        let index = index_job(name);
+        if !draft.has(&index) {
+            continue;
+        }
+        let manifests = service
+            .image_platforms()
+            .map(|platform| (platform.clone(), platform_job(name, platform)))
+            .filter(|(_, job)| draft.has(job))
+            .collect();
+        let spec = PushSpec {
+            service: name.clone(),
+            target: release.target(),
+            index: index.clone(),
+            manifests,
+            policy: release.policy(),
+            siblings: names.iter().filter(|other| *other != name).cloned().collect(),
+        };
+        let mut needs = gates.clone();
+        needs.push(index);
+        draft.add(Sketch {
+            id: JobId::new(Stage::Push, &[name]),
+            stage: Stage::Push,
+            service: Some(name.clone()),
+            platform: None,
+            title: format!("{name} to {}", release.repository(name)),
+            needs,
+            cost: 5,
+            state: State::Depends,
+            why: "on every gate of every service".to_owned(),
+            action: Action::Push(spec),
+        });
+    }
+}
+
+/// Sends what the registry lacks.
+///
+/// # Errors
+/// [`Exit::Gate`] for a digest without its verdicts; the registry's own otherwise.
+pub fn run(spec: &PushSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
+    let mut digests = BTreeMap::new();
+    for (platform, job) in &spec.manifests {
+        digests.insert(platform.clone(), scope.outputs.manifest(job)?.digest);
+    }
+    verdict::gate(&scope.workspace.verdicts(), &spec.service, &digests, &spec.policy)?;
+    let destination = spec.target.destination(&spec.service, scope)?;
+    let index = super::index(scope, &spec.index)?;
+    let from = Layout::open(&scope.workspace.layout(&spec.service))?;
+    let siblings: Vec<String> = match &spec.target.registry {
+        Registry::Layouts(_) => Vec::new(),
+        Registry::Remote { path, .. } if path.is_empty() => spec.siblings.clone(),
+        Registry::Remote { path, .. } => spec.siblings.iter().map(|name| format!("{path}/{name}")).collect(),
+    };
+    let sources: Vec<&str> = siblings.iter().map(String::as_str).collect();
+    let progress = |done, total| scope.progress.bytes(done, Some(total));
+    let copying =
+        Copying { parallel: PARALLEL, sources: &sources, progress: &progress, cancel: scope.cancel };
+    let copied = destination.copy_image(&from, &index, copying)?;
+    let note = match copied.sent {
+        0 => "it was there".to_owned(),
+        sent => format!("{} in {sent} blobs", indicatif::HumanBytes(copied.bytes)),
+    };
+    Ok(Finish { output: Output::Nothing, cached: copied.sent == 0, note })
+}
+
+/// Sends a recorded image again, from where the image stage left it.
+///
+/// # Errors
+/// [`Exit::Outside`] where it is not there either.
+pub fn resend(
+    service: &str,
+    digest: &crate::oci::types::Digest,
+    destination: &Destination,
+    scope: &Scope<'_>,
+) -> anyhow::Result<()> {
+    let lost = || {
+        let message = format!("the registry has lost `{}`", destination.reference(digest));
+        Fault::new(Exit::Outside, message)
+            .hint("run `release` where that commit is checked out: the same bytes are made and pushed again")
+    };
+    let Ok(from) = Layout::open(&scope.workspace.layout(service)) else { return Err(lost().into()) };
+    let Ok(bytes) = from.read(digest) else { return Err(lost().into()) };
+    let target = crate::oci::types::Descriptor::of(crate::oci::types::media_type::INDEX, &bytes);
+    let progress = |done, total| scope.progress.bytes(done, Some(total));
+    let copying = Copying { parallel: PARALLEL, sources: &[], progress: &progress, cancel: scope.cancel };
+    destination.copy_image(&from, &target, copying)?;
+    Ok(())
+}
