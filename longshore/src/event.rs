@@ -53,7 +53,7 @@ pub enum Event {
         milliseconds: u64,
         /// What it leaves, where that is something.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        output: Option<Output>,
+        output: Option<Box<Output>>,
     },
     /// Something that the user should know and that stops nothing.
     Warning {

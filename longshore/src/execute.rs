@@ -92,6 +92,7 @@ pub fn run<A: Sync>(
         cancel,
         events,
         started: Instant::now(),
+        told: false,
     };
     coordinator.emit(Event::RunStarted {
         run: options.run.clone(),
@@ -112,6 +113,7 @@ pub fn run<A: Sync>(
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             coordinator.signs_of_life();
+            coordinator.tell_of_stop();
         }
     });
     coordinator.finish()
@@ -134,6 +136,7 @@ struct Coordinator<'a, A> {
     cancel: &'a Cancel,
     events: &'a mut dyn FnMut(&Event),
     started: Instant,
+    told: bool,
 }
 
 impl<'plan, A: Sync> Coordinator<'plan, A> {
@@ -213,6 +216,7 @@ impl<'plan, A: Sync> Coordinator<'plan, A> {
 
     fn settle(&mut self, index: usize, outcome: Outcome, milliseconds: u64, output: Option<Output>) {
         let job = self.plan.jobs[index].id.clone();
+        let output = output.map(Box::new);
         let mut event = Event::JobFinished { job, outcome, milliseconds, output };
         self.clean(&mut event);
         (self.events)(&event);
@@ -232,6 +236,18 @@ impl<'plan, A: Sync> Coordinator<'plan, A> {
         }
         for (index, milliseconds) in alive {
             self.emit(Event::JobRunning { job: self.plan.jobs[index].id.clone(), milliseconds });
+        }
+    }
+
+    /// Says once that a signal has come, while jobs are still ending.
+    fn tell_of_stop(&mut self) {
+        let running = self.running.len();
+        if running > 0 && self.cancel.is_set() && !std::mem::replace(&mut self.told, true) {
+            self.emit(Event::Warning {
+                job: None,
+                message: format!("stopping: {} to end", crate::report::measure::plural(running, "job")),
+                hint: Some("interrupt again to kill at once".to_owned()),
+            });
         }
     }
 

@@ -9,3 +9,4 @@ pub mod http;
 pub mod lock;
 pub mod process;
 pub mod secrets;
+pub mod signal;

@@ -28,6 +28,7 @@ pub mod fault;
 pub mod fingerprint;
 pub mod gather;
 pub mod host;
+pub mod journal;
 pub mod ledger;
 pub mod oci;
 pub mod pipeline;
