@@ -131,3 +131,19 @@ fn the_malicious_trivy_is_refused_before_anything_is_looked_at() {
     assert!(error.to_string().contains("malicious"), "{error}");
     assert!(case.built().is_empty());
 }
+
+#[test]
+#[ignore = "downloads Trivy, or builds it: minutes"]
+fn the_real_trivy_is_installed() {
+    let repository = Repository::new();
+    let setup = Setup {
+        cache: &repository.workspace.cache,
+        environment: &repository.environment,
+        cancel: &repository.cancel,
+        progress: &repository.told,
+        offline: false,
+    };
+    let path = tools::ensure_one(Tool::Trivy, "0.69.3", &setup).unwrap();
+    assert!(path.starts_with(&repository.workspace.cache), "{}", path.display());
+    assert_eq!(tools::find(Tool::Trivy, "0.69.3", &setup).unwrap(), Some(path));
+}
