@@ -1,7 +1,7 @@
 //! Debian's docker-registry, skopeo and umoci.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
@@ -44,14 +44,18 @@ impl Drop for Registry {
     }
 }
 
-/// `extra`: more of its configuration.
+/// `extra`: more of its configuration; `http`: more of that part of it.
 fn registry(folder: &Path, extra: &str) -> Option<Registry> {
+    registry_with(folder, "", extra)
+}
+
+fn registry_with(folder: &Path, http: &str, extra: &str) -> Option<Registry> {
     let program = tool("docker-registry")?;
     let host = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let storage = folder.join("registry");
     let text = format!(
         "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-         http: {{addr: '{host}', secret: tests}}\n{extra}",
+         http: {{addr: '{host}', secret: tests{http}}}\n{extra}",
         storage.display()
     );
     let config = folder.join("registry.yml");
@@ -123,6 +127,95 @@ fn a_blob_is_mounted_from_a_sibling() {
     assert_eq!(to("a").put_blob(sent, &["nowhere"], &|_| {}).unwrap(), Uploaded::Sent);
     assert_eq!(to("b").put_blob(sent, &["a"], &|_| {}).unwrap(), Uploaded::Mounted);
     assert!(to("b").has_blob(&digest, size).unwrap());
+}
+
+/// Forwards to `to`, and cuts one connection, once, after `after` bytes to the server.
+fn cutting_proxy(to: &str, after: u64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let (to, left) = (to.to_owned(), Arc::new(Mutex::new(Some(after))));
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&to).unwrap());
+            let (mut back, mut front) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut back, &mut front));
+            let left = left.clone();
+            std::thread::spawn(move || forward(client, server, &left));
+        }
+    });
+    host
+}
+
+fn forward(mut client: TcpStream, mut server: TcpStream, left: &Mutex<Option<u64>>) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(read @ 1..) = client.read(&mut buffer) {
+        let mut left = left.lock().unwrap();
+        if left.is_some_and(|left| left < read as u64) {
+            *left = None;
+            break;
+        }
+        *left = left.map(|left| left - read as u64);
+        server.write_all(&buffer[..read]).unwrap();
+    }
+    let _ = client.shutdown(Shutdown::Both);
+    let _ = server.shutdown(Shutdown::Both);
+}
+
+#[test]
+fn a_cut_upload_ends_whole_in_a_real_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(server) = registry(folder.path(), "") else { return };
+    let (file, digest, size) = blob(folder.path(), 5_000_000);
+    for (path, chunk, after) in [("whole", None, 2_000_000), ("parts", Some(1_000_000), 2_500_000)] {
+        let proxy = cutting_proxy(&server.host, after);
+        let remote = place(&proxy, path, &environment(&[]), chunk);
+        let sent = Blob { file: &file, digest: &digest, size };
+        assert_eq!(remote.put_blob(sent, &[], &|_| {}).unwrap(), Uploaded::Sent);
+        assert!(remote.has_blob(&digest, size).unwrap());
+    }
+}
+
+#[test]
+fn certificates_are_checked_and_ones_own_authority_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(openssl) = tool("openssl") else { return };
+    let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("certificate.pem"));
+    let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
+    let command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=tests \
+                   -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
+    let mut args: Vec<&str> = command.split_whitespace().collect();
+    args.extend(["-keyout", key, "-out", certificate]);
+    run(&openssl, &args);
+    let http = format!(", tls: {{certificate: {certificate}, key: {key}}}");
+    let Some(secure) = registry_with(folder.path(), &http, "") else { return };
+    let second = tempfile::tempdir().unwrap();
+    let Some(plain) = registry(second.path(), "") else { return };
+    let get = |host: &str, roots: &str| {
+        let environment = environment(&[("SSL_CERT_FILE", roots)]);
+        let client = http::Client::new(&environment, BTreeSet::new(), options().limits, &Cancel::default());
+        let url = format!("https://{host}/v2/");
+        client.send(Request { method: Method::Get, url: &url, headers: Vec::new(), body: Body::Empty })
+    };
+    assert_eq!(get(&secure.host, certificate).unwrap().status, 200);
+    let other = folder.path().join("other.pem");
+    let system = other_authority(&other);
+    for (host, roots) in [(&secure.host, system), (&plain.host, certificate)] {
+        let error = get(host, roots).unwrap_err();
+        assert!(matches!(error, HttpError::Tls { .. }), "{error:?}");
+        assert_eq!(exit_of(&error.fault()), Exit::Machine);
+    }
+    assert_eq!(exit_of(&get(&secure.host, "/nonexistent").unwrap_err().fault()), Exit::Machine);
+    assert_eq!(exit_of(&get(&secure.host, key).unwrap_err().fault()), Exit::Machine);
+}
+
+/// A file of authorities that know nothing of the tests'.
+fn other_authority(path: &Path) -> &str {
+    use base64::Engine as _;
+    let der = webpki_root_certs::TLS_SERVER_ROOT_CERTS[0].as_ref();
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    std::fs::write(path, format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"))
+        .unwrap();
+    path.to_str().unwrap()
 }
 
 #[test]
