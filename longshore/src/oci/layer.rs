@@ -12,10 +12,13 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
+use self::header::{ID_LIMIT, SIZE_LIMIT, write_header, write_padding};
 use super::types::{Descriptor, Digest, media_type};
 use crate::cancel::Cancel;
 use crate::config::Compression;
 use crate::fault::{Exit, Fault, FaultContext as _};
+
+mod header;
 
 /// Every write into a compressor has this size but the last: how the input is cut never shapes the
 /// output.
@@ -24,10 +27,6 @@ const CHUNK: usize = 128 * 1024;
 /// deflate's and zstd's levels. A change of either changes every digest: the golden test says so.
 const GZIP_LEVEL: u32 = 1;
 const ZSTD_LEVEL: i32 = 1;
-
-/// What ustar's octal fields hold; past that come extensions that not every reader knows.
-const SIZE_LIMIT: u64 = 0o77_777_777_777;
-const ID_LIMIT: u64 = 0o7_777_777;
 
 /// What one path of a layer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,90 +237,6 @@ fn copy(source: impl Read, target: &mut impl Write, size: u64, cancel: &Cancel) 
         target.write_all(&buffer[..read]).fault(Exit::Machine, "could not write a layer")?;
         copied += read as u64;
     }
-}
-
-fn write_padding(tar: &mut impl Write, size: u64) -> anyhow::Result<()> {
-    let rest = (size % 512) as usize;
-    if rest > 0 {
-        tar.write_all(&[0; 512][rest..]).fault(Exit::Machine, "could not write a layer")?;
-    }
-    Ok(())
-}
-
-/// A ustar header, with a PAX record before it for a name that ustar has no room for.
-fn write_header(
-    tar: &mut impl Write,
-    header: &mut tar::Header,
-    path: &str,
-    target: Option<&str>,
-    size: u64,
-) -> anyhow::Result<()> {
-    if size > SIZE_LIMIT {
-        return Err(Fault::new(Exit::Usage, "a file of 8 GiB or more doesn't fit into a layer").into());
-    }
-    let mut records = Vec::new();
-    if !path.is_ascii() || !set_ustar_path(header, path) {
-        records.extend(pax_record("path", path));
-        set_ustar_path(header, &short(path));
-    }
-    if let Some(target) = target
-        && (!target.is_ascii() || header.set_link_name_literal(target).is_err())
-    {
-        records.extend(pax_record("linkpath", target));
-        let _ = header.set_link_name_literal(short(target));
-    }
-    let failed = "could not write a layer";
-    if !records.is_empty() {
-        let mut extension = tar::Header::new_ustar();
-        extension.set_entry_type(tar::EntryType::XHeader);
-        set_ustar_path(&mut extension, "PaxHeaders/entry");
-        extension.set_mode(0o644);
-        extension.set_uid(0);
-        extension.set_gid(0);
-        extension.set_mtime(0);
-        extension.set_size(records.len() as u64);
-        extension.set_cksum();
-        tar.write_all(extension.as_bytes()).fault(Exit::Machine, failed)?;
-        tar.write_all(&records).fault(Exit::Machine, failed)?;
-        write_padding(tar, records.len() as u64)?;
-    }
-    header.set_size(size);
-    header.set_cksum();
-    tar.write_all(header.as_bytes()).fault(Exit::Machine, failed)
-}
-
-/// Writes `path` into ustar's name and prefix fields as bytes, on Windows too; false where it has
-/// no room.
-fn set_ustar_path(header: &mut tar::Header, path: &str) -> bool {
-    let Some(ustar) = header.as_ustar_mut() else { return false };
-    let split = if path.len() <= ustar.name.len() {
-        Some(("", path))
-    } else {
-        path.match_indices('/')
-            .map(|(at, _)| (&path[..at], &path[at + 1..]))
-            .find(|(prefix, name)| prefix.len() <= 155 && !name.is_empty() && name.len() <= 100)
-    };
-    let Some((prefix, name)) = split else { return false };
-    ustar.name = [0; 100];
-    ustar.prefix = [0; 155];
-    ustar.name[..name.len()].copy_from_slice(name.as_bytes());
-    ustar.prefix[..prefix.len()].copy_from_slice(prefix.as_bytes());
-    true
-}
-
-/// What a reader without PAX shows of a name.
-fn short(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii() { c } else { '_' }).take(90).collect()
-}
-
-/// `LENGTH KEY=VALUE\n`, where the length counts itself (POSIX pax, extended header).
-fn pax_record(key: &str, value: &str) -> Vec<u8> {
-    let rest = key.len() + value.len() + 3;
-    let mut length = rest + 1;
-    while length != rest + length.to_string().len() {
-        length = rest + length.to_string().len();
-    }
-    format!("{length} {key}={value}\n").into_bytes()
 }
 
 /// Passes bytes on and hashes what was taken.
