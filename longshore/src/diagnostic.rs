@@ -160,14 +160,20 @@ pub fn quoted(text: &str) -> String {
     shown
 }
 
-/// The one of `known` that `given` is probably meant to be.
+/// The one of `known` that `given` is probably meant to be. Names are short and few: of more than a
+/// person would write only the first are looked at.
 pub fn meant<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Names that users write are short: a long one is compared by its beginning.
-    let given: String = given.chars().take(64).flat_map(char::to_lowercase).collect();
+    const LONGEST: usize = 64;
+    if given.len() > LONGEST {
+        return None;
+    }
+    let given = given.to_lowercase();
     known
         .into_iter()
+        .take(1000)
+        .filter(|name| name.len() <= LONGEST)
         .map(|name| (strsim::damerau_levenshtein(&given, &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= 1.max(name.chars().count().min(given.chars().count()) / 3))
+        .filter(|(distance, name)| *distance <= 1.max(name.len().min(given.len()) / 3))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

@@ -54,7 +54,7 @@ pub struct ImageSettings {
     pub moving_tags: Vec<MovingTag>,
     /// Destination in the image → source, from the root.
     pub files: BTreeMap<String, PathBuf>,
-    /// The build-args that have a default, with it: the neutral image's `Env`.
+    /// The build-args' defaults, composed: the neutral image's `Env`.
     pub env: BTreeMap<String, String>,
 }
 

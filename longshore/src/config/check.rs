@@ -31,8 +31,9 @@ pub(crate) fn check_config(
     faults.extend(texts(config));
     if declared.environments {
         faults.extend(default_environment(config));
-        faults.extend(inheritance(config));
+        faults.extend(unknown_parents(config));
     }
+    faults.extend(inheritance_cycles(config));
     faults.extend(environments::check(config, declared));
     faults
 }
@@ -105,34 +106,41 @@ fn default_environment(config: &Config) -> Option<Diagnostic> {
     Some(fault)
 }
 
-/// Unknown parents and circles of them.
+/// Why the parents of some environment don't end in one that has none.
 pub(crate) fn inheritance(config: &Config) -> Vec<Diagnostic> {
-    let mut faults = Vec::new();
-    let mut graph = Graph::new();
-    for (name, environment) in &config.environments {
-        let parent = environment.inherits.as_ref();
-        graph.insert(name, parent.iter().map(|parent| parent.value.as_str()).collect());
-        if let Some(parent) = parent
-            && !config.environments.contains_key(&parent.value)
-        {
-            let mut fault = Diagnostic::error(format!(
-                "environment `{name}` inherits {}, which is not there",
-                quoted(&parent.value)
-            ))
-            .at(&parent.place, "");
-            let others = config.environments.keys().filter(|other| *other != name).map(String::as_str);
-            fault.hint = did_you_mean(&parent.value, others);
-            faults.push(fault);
-        }
-    }
-    for cycle in graph::order(&graph).1 {
-        let places: Vec<&Place> = cycle
-            .iter()
-            .filter_map(|name| Some(&config.environments.get(*name)?.inherits.as_ref()?.place))
-            .collect();
-        faults.push(circle("environments that inherit each other", &cycle, &places));
-    }
+    let mut faults = unknown_parents(config);
+    faults.extend(inheritance_cycles(config));
     faults
+}
+
+fn unknown_parents(config: &Config) -> Vec<Diagnostic> {
+    let parents =
+        config.environments.iter().filter_map(|(name, child)| Some((name, child.inherits.as_ref()?)));
+    let unknown = parents.filter(|(_, parent)| !config.environments.contains_key(&parent.value));
+    let fault = |(name, parent): (&String, &Located<String>)| {
+        let shown = quoted(&parent.value);
+        let mut fault =
+            Diagnostic::error(format!("environment `{name}` inherits {shown}, which is not there"))
+                .at(&parent.place, "");
+        let others = config.environments.keys().filter(|other| *other != name).map(String::as_str);
+        fault.hint = did_you_mean(&parent.value, others);
+        fault
+    };
+    unknown.map(fault).collect()
+}
+
+fn inheritance_cycles(config: &Config) -> Vec<Diagnostic> {
+    let parents = |name: &str| config.environments.get(name)?.inherits.as_ref();
+    let graph: Graph<'_> = config
+        .environments
+        .keys()
+        .map(|name| (name.as_str(), parents(name).iter().map(|parent| parent.value.as_str()).collect()))
+        .collect();
+    let fault = |cycle: Vec<&str>| {
+        let places: Vec<&Place> = cycle.iter().filter_map(|name| Some(&parents(name)?.place)).collect();
+        circle("environments that inherit each other", &cycle, &places)
+    };
+    graph::order(&graph).1.into_iter().map(fault).collect()
 }
 
 /// A circle, at the first of its places, with the others beside it.

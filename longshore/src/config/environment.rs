@@ -1,7 +1,6 @@
 //! One environment as it holds: its parents merged in, its build-args composed. Pure.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,9 +12,7 @@ use crate::config::{
 };
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, did_you_mean, quoted};
 use crate::fault::{Exit, Fault};
-
-/// Where images go if nothing else is said.
-pub const DEFAULT_REGISTRY: &str = "dist/oci";
+use crate::resolve::default_registry;
 
 /// Bytes of a composed value at most: systems take no more in one variable (Linux: MAX_ARG_STRLEN).
 const VALUE_LIMIT: usize = 128 * 1024 - 1;
@@ -78,10 +75,7 @@ fn effective(config: &Config, chain: &[&Environment]) -> EffectiveEnvironment {
     let mut merged = EffectiveEnvironment {
         name: chain.first().map_or_else(String::new, |environment| environment.name.clone()),
         chain: chain.iter().map(|environment| environment.name.clone()).collect(),
-        registry: registry.map_or_else(
-            || Registry::Layouts(PathBuf::from(DEFAULT_REGISTRY)),
-            |located| located.value.clone(),
-        ),
+        registry: registry.map_or_else(default_registry, |located| located.value.clone()),
         registry_place: registry.map(|located| located.place.clone()),
         stages: Stages::default(),
         build_args: BTreeMap::new(),

@@ -20,6 +20,9 @@ const DEPTH: usize = 32;
 /// Syntax errors told of one file at most: the rest often follow from the first.
 const SYNTAX_ERRORS: usize = 10;
 
+/// How the parser's messages begin where a bracket is not closed.
+const UNCLOSED: [&str; 2] = ["missing comma between", "missing key for inline table"];
+
 /// The text of a file, without a byte order mark; `None` where there is no file.
 ///
 /// # Errors
@@ -82,6 +85,8 @@ pub(crate) struct Parsed<'a> {
     pub(crate) table: DeTable<'a>,
     /// It has syntax errors: what is missing in the table may be there in the file.
     pub(crate) broken: bool,
+    /// From here on the text stands in brackets that are not closed.
+    pub(crate) unclosed: Option<usize>,
 }
 
 /// Parses, and notes syntax errors and duplicates. Never deep enough to end the stack.
@@ -91,35 +96,53 @@ pub(crate) fn parse<'a>(text: &'a str, faults: &mut Faults) -> Parsed<'a> {
         faults.note(
             Diagnostic::error("nested too deeply").at(&place, format!("at most {DEPTH} levels are read")),
         );
-        return Parsed { table: DeTable::new(), broken: true };
+        return Parsed { table: DeTable::new(), broken: true, unclosed: None };
     }
-    let (table, errors) = DeTable::parse_recoverable(text);
+    let (table, mut errors) = DeTable::parse_recoverable(text);
+    errors.sort_by_key(|error| error.span().map_or(text.len(), |span| span.start));
     let mut firsts: Option<BTreeMap<usize, Range<usize>>> = None;
-    let mut lines = Vec::new();
-    let mut syntax = 0;
+    let (mut told, mut line_end) = (0, None);
+    let (mut broken, mut open, mut rest) = (false, false, None);
     for error in errors {
         let span = error.span().unwrap_or(text.len()..text.len());
         let place = faults.place(span.clone());
         if error.message() == "duplicate key" {
-            let firsts = firsts.get_or_insert_with(|| duplicates(text));
-            let name = text.get(span.clone()).unwrap_or_default();
-            let mut fault =
-                Diagnostic::error(format!("duplicate key {}", quoted(name))).at(&place, "again here");
-            if let Some(first) = firsts.get(&span.start) {
-                fault = fault.related(&faults.place(first.clone()), "first here");
-            }
-            faults.note(fault.hint("keep one of the two"));
+            let first = firsts.get_or_insert_with(|| duplicates(text)).get(&span.start);
+            faults.note(duplicate(&place, text.get(span).unwrap_or_default(), first));
             continue;
         }
-        let (line, _) = place.line_and_column();
-        syntax += 1;
-        if lines.contains(&line) || lines.len() == SYNTAX_ERRORS {
+        broken = true;
+        // The first of a line is the cause, the others follow from it.
+        if line_end.is_some_and(|end| span.start <= end) || told == SYNTAX_ERRORS {
             continue;
         }
-        lines.push(line);
-        faults.note(Diagnostic::error(format!("invalid TOML: {}", error.message())).at(&place, ""));
+        // After a bracket that is not closed every line is one.
+        let unclosed = UNCLOSED.iter().any(|message| error.message().starts_with(message));
+        if open {
+            continue;
+        }
+        open = unclosed;
+        told += 1;
+        line_end = text.get(span.start..).map(|rest| span.start + rest.find('\n').unwrap_or(rest.len()));
+        let mut fault = Diagnostic::error(format!("invalid TOML: {}", error.message())).at(&place, "");
+        if unclosed {
+            rest = Some(span.start);
+            fault = fault.hint("is a `]` or a `}` missing before this?");
+        }
+        faults.note(fault);
     }
-    Parsed { table: table.into_inner(), broken: syntax > 0 }
+    Parsed { table: table.into_inner(), broken, unclosed: rest }
+}
+
+fn duplicate(place: &Place, name: &str, first: Option<&Range<usize>>) -> Diagnostic {
+    let fault = Diagnostic::error(format!("duplicate key {}", quoted(name))).at(place, "again here");
+    let fault = match first {
+        Some(first) => {
+            fault.related(&Place { source: Arc::clone(&place.source), span: first.clone() }, "first here")
+        }
+        None => fault,
+    };
+    fault.hint("keep one of the two")
 }
 
 /// The first bracket or dot that nests deeper than [`DEPTH`].

@@ -124,22 +124,33 @@ fn valid_name(name: &str) -> bool {
 fn document<T: Table>(source: &Arc<Source>, diagnostics: &mut Vec<Diagnostic>) -> (T, bool) {
     let mut faults = Faults::new(Arc::clone(source));
     let parsed = parse(&source.text, &mut faults);
-    let syntax: Vec<usize> =
-        if parsed.broken { faults.found.iter().filter_map(line).collect() } else { Vec::new() };
-    let count = faults.found.len();
     faults.broken = parsed.broken;
+    let count = faults.found.len();
     let table = read_document(&parsed.table, &mut faults);
     // Around a syntax error the parser guesses: what it guessed is no fault of the user's.
-    let guessed = faults.found.split_off(count);
-    faults
-        .found
-        .extend(guessed.into_iter().filter(|fault| line(fault).is_none_or(|line| !syntax.contains(&line))));
+    let read = faults.found.split_off(count);
+    let mut guessed = guessed(&source.text, &faults.found);
+    guessed.extend(parsed.unclosed.map(|from| from..usize::MAX));
+    let start = |fault: &Diagnostic| fault.place.as_ref().map_or(0, |(place, _)| place.span.start);
+    faults.found.extend(
+        read.into_iter()
+            .filter(|fault| !parsed.broken || !guessed.iter().any(|range| range.contains(&start(fault)))),
+    );
     diagnostics.append(&mut faults.found);
     (table, !parsed.broken)
 }
 
-fn line(diagnostic: &Diagnostic) -> Option<usize> {
-    diagnostic.place.as_ref().map(|(place, _)| place.line_and_column().0)
+/// The bytes that syntax errors make a guess: their line, and the whole table of a broken header.
+fn guessed(text: &str, errors: &[Diagnostic]) -> Vec<std::ops::Range<usize>> {
+    let range = |error: &Diagnostic| {
+        let (place, _) = error.place.as_ref()?;
+        let at = place.span.start.min(text.len());
+        let from = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = text.get(from..)?;
+        let end = if line.trim_start().starts_with('[') { line.find("\n[") } else { line.find('\n') };
+        Some(from..end.map_or(text.len(), |end| from + end + 1))
+    };
+    errors.iter().filter_map(range).collect()
 }
 
 fn assemble(
@@ -151,11 +162,10 @@ fn assemble(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Config> {
     let (file, parsed) = document::<PipelineFile>(&source, diagnostics);
-    let mut declared = Declared { services: parsed, environments: complete };
+    let declared = Declared { services: parsed, environments: complete };
     let mut environments = BTreeMap::new();
     for (name, source) in sources {
-        let (file, parsed) = document::<EnvironmentFile>(&source, diagnostics);
-        declared.environments &= parsed;
+        let (file, _) = document::<EnvironmentFile>(&source, diagnostics);
         environments.insert(name.clone(), named(name, Some(source), file));
     }
     if environments.is_empty() && declared.environments {

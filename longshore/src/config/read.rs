@@ -64,7 +64,7 @@ pub(crate) struct Node<'a> {
 
 impl<'a> Node<'a> {
     fn element(&self, value: &'a Spanned<DeValue<'a>>) -> Self {
-        Self { key: self.key, value, rule: self.rule, keys: None }
+        Self { key: None, value, rule: self.rule, keys: None }
     }
 }
 

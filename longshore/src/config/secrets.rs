@@ -101,7 +101,8 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// A token's form: after the prefix at least `least` characters of its alphabet, a digit among them.
+/// A token's form: after the prefix at least `least` characters of its alphabet; a digit among them where
+/// the prefix says little.
 struct Form {
     what: &'static str,
     prefixes: &'static [&'static str],
@@ -162,9 +163,9 @@ const FORMS: &[Form] = &[
     },
     Form {
         what: "a Stripe key",
-        prefixes: &["sk_live_", "rk_live_", "sk_test_", "rk_test_", "whsec_"],
-        alphabet: alphanumeric,
-        least: 16,
+        prefixes: &["sk_live_", "rk_live_", "sk_test_", "rk_test_", "sk-live-", "whsec_"],
+        alphabet: word,
+        least: 10,
     },
     Form { what: "an API key", prefixes: &["sk-"], alphabet: word, least: 20 },
     Form { what: "a Google key", prefixes: &["AIza", "ya29.", "GOCSPX-"], alphabet: word, least: 20 },
@@ -199,27 +200,33 @@ const FORMS: &[Form] = &[
     Form { what: "a RubyGems key", prefixes: &["rubygems_"], alphabet: hex, least: 40 },
 ];
 
-/// Values looked at for one: what decodes to ever more is cut off.
+/// Characters of a token that are looked at.
+const LONGEST: usize = 256;
+/// Bytes of a value that are looked at, decodings counted: an image's variable holds no more.
+const BYTES: usize = 512 * 1024;
+/// Decodings looked at.
 const VIEWS: usize = 64;
 /// Decodings one upon the other.
 const DEPTH: u32 = 3;
 
 /// What a value looks like, if it looks like a secret, in itself or decoded.
 pub(crate) fn looks_like(value: &str) -> Option<&'static str> {
-    let mut views = vec![(value.to_owned(), 0)];
-    let mut at = 0;
+    let mut end = value.len().min(BYTES);
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut views = vec![(value[..end].to_owned(), 0)];
+    let (mut at, mut bytes) = (0, end);
     while let Some((view, depth)) = views.get(at).cloned() {
         if let Some(what) = plain(&view) {
             return Some(what);
         }
-        if depth < DEPTH {
-            for decoded in decodings(&view) {
-                if views.len() < VIEWS
-                    && !decoded.is_empty()
-                    && views.iter().all(|(known, _)| *known != decoded)
-                {
-                    views.push((decoded, depth + 1));
-                }
+        let decoded = if depth < DEPTH { decodings(&view) } else { Vec::new() };
+        for decoded in decoded {
+            let new = !decoded.is_empty() && views.iter().all(|(known, _)| *known != decoded);
+            if new && views.len() < VIEWS && bytes + decoded.len() <= 2 * BYTES {
+                bytes += decoded.len();
+                views.push((decoded, depth + 1));
             }
         }
         at += 1;
@@ -253,34 +260,33 @@ fn plain(text: &str) -> Option<&'static str> {
 fn has_token(text: &str, prefix: &str, form: &Form) -> bool {
     text.match_indices(prefix).any(|(at, _)| {
         let before = text[..at].bytes().next_back();
-        let rest: Vec<u8> =
-            text[at + prefix.len()..].bytes().take_while(|byte| (form.alphabet)(*byte)).collect();
+        let rest = text[at + prefix.len()..].bytes().take(LONGEST).take_while(|byte| (form.alphabet)(*byte));
+        let rest: Vec<u8> = rest.collect();
         before.is_none_or(|byte| !byte.is_ascii_alphanumeric())
             && rest.len() >= form.least
-            && rest.iter().any(u8::is_ascii_digit)
+            && (prefix.len() > 3 || rest.iter().any(u8::is_ascii_digit))
     })
 }
 
-/// Header, claims and signature: base64 of JSON objects (RFC 7519).
+/// Header and claims: base64 of JSON objects, a dot between (RFC 7519).
 fn json_web_token(text: &str) -> bool {
     text.match_indices("eyJ").any(|(at, _)| {
-        let mut parts = text[at..].split('.');
-        let long = |part: Option<&str>| {
-            part.is_some_and(|part| part.bytes().take_while(|byte| word(*byte)).count() >= 10)
-        };
-        let header = parts.next();
-        header.is_some_and(|header| header.bytes().all(word))
-            && long(header)
-            && parts.next().is_some_and(|claims| claims.starts_with("eyJ") && claims.len() >= 10)
-            && long(parts.next())
+        let rest = &text.as_bytes()[at..];
+        let header = rest.iter().take(8 * LONGEST).take_while(|byte| word(**byte)).count();
+        let claims = rest.get(header + 1..).unwrap_or_default();
+        header >= 10
+            && rest.get(header) == Some(&b'.')
+            && claims.starts_with(b"eyJ")
+            && claims.iter().take(10).all(|byte| word(*byte))
+            && claims.len() >= 10
     })
 }
 
 /// Digits, a colon, 35 characters.
 fn bot_token(text: &str) -> bool {
     text.match_indices(':').any(|(at, _)| {
-        let digits = text[..at].bytes().rev().take_while(u8::is_ascii_digit).count();
-        let rest = text[at + 1..].bytes().take_while(|byte| word(*byte)).count();
+        let digits = text[..at].bytes().rev().take(11).take_while(u8::is_ascii_digit).count();
+        let rest = text[at + 1..].bytes().take(36).take_while(|byte| word(*byte)).count();
         (8..=10).contains(&digits) && rest == 35
     })
 }
@@ -301,9 +307,11 @@ fn aws_secret(text: &str) -> bool {
         let count = |kind: fn(&u8) -> bool| run.bytes().filter(kind).count();
         let run_of = run.rsplit('=').next().unwrap_or_default();
         run_of.len() == 40
+            && !run_of.starts_with('/')
             && count(u8::is_ascii_uppercase) >= 4
             && count(u8::is_ascii_lowercase) >= 4
-            && count(u8::is_ascii_digit) >= 3
+            && count(u8::is_ascii_digit) >= 1
+            && (run_of.contains(['/', '+']) || count(u8::is_ascii_digit) >= 3)
     })
 }
 

@@ -1,4 +1,9 @@
-//! Whole files in, messages out.
+//! Whole files in, messages out. `UPDATE=1 cargo test -p longshore config` writes the stored messages anew.
+
+mod data;
+mod environments;
+mod hostile;
+mod messages;
 
 use std::path::Path;
 
@@ -29,6 +34,11 @@ impl Repository {
         repository.file("pipeline.toml", PIPELINE)
     }
 
+    /// As [`Repository::new`], with more in the pipeline's file.
+    fn with(more: &str) -> Self {
+        Self::new().file("pipeline.toml", format!("{PIPELINE}{more}"))
+    }
+
     fn root(&self) -> &Path {
         self.folder.path()
     }
@@ -53,8 +63,35 @@ impl Repository {
     fn faults(&self) -> String {
         let (config, diagnostics) = self.check();
         assert!(config.is_none(), "no fault was found");
+        assert!(!render_all(&diagnostics, Colour::Styled).is_empty());
         render_all(&diagnostics, Colour::Plain)
     }
+
+    /// There is one fault, and what the user sees of it holds each of `parts`.
+    #[track_caller]
+    fn says(&self, parts: &[&str]) {
+        let (_, diagnostics) = self.check();
+        let text = self.faults();
+        assert_eq!(diagnostics.len(), 1, "{text}");
+        for part in parts {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+    }
+}
+
+/// Compares with the file of this name beside the tests.
+#[track_caller]
+fn stored(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/tests").join(name);
+    #[expect(clippy::disallowed_methods, reason = "a test's switch, read by no other code")]
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
+    assert!(
+        stored == text,
+        "not what {name} holds (`UPDATE=1 cargo test -p longshore config` writes it):\n{text}"
+    );
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub enum Colour {
     Styled,
 }
 
+/// Diagnostics that are shown at most: nobody reads more at once.
+const SHOWN: usize = 100;
 /// Characters of a source line that are shown at most: what stands around the caret.
 const WINDOW: usize = 100;
 /// Of these, before the caret.
@@ -26,12 +28,15 @@ pub fn render(diagnostic: &Diagnostic, colour: Colour) -> String {
     render_hiding(diagnostic, &diagnostic.hidden, colour)
 }
 
-/// All of them, a blank line between two, then their count; a newline at its end.
+/// All of them, up to a hundred, with a blank line after each.
 pub fn render_all(diagnostics: &[Diagnostic], colour: Colour) -> String {
     let hidden: Vec<Place> = diagnostics.iter().flat_map(|diagnostic| diagnostic.hidden.clone()).collect();
     let mut text = String::new();
-    for diagnostic in diagnostics {
+    for diagnostic in diagnostics.iter().take(SHOWN) {
         let _ = writeln!(text, "{}\n", render_hiding(diagnostic, &hidden, colour));
+    }
+    if diagnostics.len() > SHOWN {
+        let _ = writeln!(text, "… and {} more\n", diagnostics.len() - SHOWN);
     }
     text
 }
@@ -52,7 +57,7 @@ pub fn render_error(error: &anyhow::Error, colour: Colour) -> String {
         } else {
             label("error:", Level::Error, colour)
         };
-        let _ = writeln!(text, "{word} {cause}");
+        let _ = writeln!(text, "{word} {}", harmless(&cause.to_string()));
         named = true;
         if let Some(fault) = cause.downcast_ref::<Fault>() {
             hint = hint.or(fault.hint.as_deref());
@@ -62,7 +67,7 @@ pub fn render_error(error: &anyhow::Error, colour: Colour) -> String {
     if let Some(fault) = error.downcast_ref::<Fault>() {
         hint = fault.hint.as_deref().or(hint);
     }
-    if let Some(hint) = hint {
+    if let Some(hint) = hint.map(harmless) {
         let _ = writeln!(
             text,
             "{} {hint}",
@@ -87,18 +92,35 @@ fn paint(text: &str, style: Style, colour: Colour) -> String {
     }
 }
 
+/// A text whose control characters can't command a terminal.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            c if c.is_control()
+                || "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".contains(c) =>
+            {
+                shown.extend(c.escape_unicode());
+            }
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
 fn render_hiding(diagnostic: &Diagnostic, hidden: &[Place], colour: Colour) -> String {
     let level = match diagnostic.level {
         Level::Error => Title::ERROR,
         Level::Warning => Title::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()));
+    let mut group = Group::with_title(level.primary_title(harmless(&diagnostic.message)));
     let primary = diagnostic.place.iter().map(|place| (place, AnnotationKind::Primary));
     let related = diagnostic.related.iter().map(|place| (place, AnnotationKind::Context));
     for ((place, label), kind) in primary.chain(related) {
         let (line, column) = place.line_and_column();
         let shown = Line::around(place, hidden);
-        let annotation = kind.span(shown.span).label((!label.is_empty()).then_some(label.as_str()));
+        let annotation = kind.span(shown.span).label((!label.is_empty()).then(|| harmless(label)));
         let path = place.source.path.display().to_string();
         let snippet = Snippet::source(shown.text).line_start(line).annotation(annotation);
         group = if shown.cut {
@@ -109,13 +131,30 @@ fn render_hiding(diagnostic: &Diagnostic, hidden: &[Place], colour: Colour) -> S
         };
     }
     if let Some(hint) = &diagnostic.hint {
-        group = group.element(Title::HELP.with_name("hint").message(hint.as_str()));
+        group = group.element(Title::HELP.with_name("hint").message(harmless(hint)));
     }
     let renderer = match colour {
         Colour::Plain => Renderer::plain(),
         Colour::Styled => Renderer::styled(),
     };
-    renderer.decor_style(DecorStyle::Ascii).render(&[group])
+    let text = renderer.decor_style(DecorStyle::Ascii).render(&[group]);
+    // Between a place and its snippet stands a mark for a snippet without a place.
+    let lines: Vec<&str> = text.lines().filter(|line| !is_mark(line)).collect();
+    lines.join("\n")
+}
+
+/// A line that is `:::` and escape sequences.
+fn is_mark(line: &str) -> bool {
+    let mut shown = String::new();
+    let mut escape = false;
+    for c in line.chars() {
+        match c {
+            '\u{1b}' => escape = true,
+            _ if escape => escape = !c.is_ascii_alphabetic(),
+            _ => shown.push(c),
+        }
+    }
+    shown.trim() == ":::"
 }
 
 /// The part of a line that is shown, and the caret's span in it.
@@ -170,3 +209,6 @@ fn masked(place: &Place, range: Range<usize>, hidden: &[Place]) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests;

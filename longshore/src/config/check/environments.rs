@@ -1,11 +1,14 @@
 //! The environments: what they set must be declared, and what they change must be theirs to change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::check::{Declared, secret, stages};
 use crate::config::environment::{EffectiveEnvironment, chain, compose, environment};
 use crate::config::{Config, Environment, Located, OnUnavailable, Registry, secrets};
-use crate::diagnostic::{Diagnostic, did_you_mean, quoted};
+use crate::diagnostic::{Diagnostic, did_you_mean, meant, quoted};
+
+/// Names that are compared with what is declared: more faults than that are not read.
+const HINTS: usize = 100;
 
 pub(crate) fn check(config: &Config, declared: &Declared) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
@@ -92,13 +95,13 @@ fn undeclared(config: &Config, environment: &Environment) -> Vec<Diagnostic> {
         declared.entry(name).or_default().push(service);
     }
     for (service, name, value) in build_args(environment) {
-        let known: Vec<&str> = match service.map(|service| config.services.get(service)) {
+        let known: BTreeSet<&str> = match service.map(|service| config.services.get(service)) {
             None => declared.keys().copied().collect(),
             Some(Some(service)) => service.build_args.keys().map(String::as_str).collect(),
             // An unknown service, which is said below.
             Some(None) => continue,
         };
-        if known.contains(&name.as_str()) {
+        if known.contains(name.as_str()) {
             continue;
         }
         let who = service
@@ -106,7 +109,8 @@ fn undeclared(config: &Config, environment: &Environment) -> Vec<Diagnostic> {
         let verb = if service.is_some() { "declare" } else { "declares" };
         let mut fault =
             Diagnostic::error(format!("{who} {verb} build-arg {}", quoted(name))).at(&value.place, "");
-        fault.hint = Some(match crate::diagnostic::meant(name, known) {
+        let meant = if faults.len() < HINTS { meant(name, known) } else { None };
+        fault.hint = Some(match meant {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!(
                 "declare it in `pipeline.toml` under `[services.{}.build-args]`",

@@ -11,6 +11,7 @@ use crate::config::read::part;
 use crate::config::{Config, Located, Service, template, values};
 use crate::diagnostic::{Diagnostic, Place, did_you_mean, quoted};
 use crate::platform::Platform;
+use crate::resolve::DEFAULT_TAG;
 
 pub(crate) fn check(config: &Config, declared: &Declared, facts: &Facts) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
@@ -69,8 +70,7 @@ fn tags(config: &Config) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
     for service in config.services.values() {
         let own = service.tag.as_ref();
-        let form =
-            own.or(config.project.tag.as_ref()).map_or("{service}/v{version}", |form| form.value.as_str());
+        let form = own.or(config.project.tag.as_ref()).map_or(DEFAULT_TAG, |form| form.value.as_str());
         let names = [("service", service.name.value.as_str()), ("version", "\u{0}")];
         let Ok(tag) = template::expand(form, &names) else { continue };
         match first.get(&tag) {
