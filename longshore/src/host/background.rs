@@ -1,5 +1,8 @@
 //! Children that run on while their caller does other things: services under verification. Each has a
 //! process group of its own, null stdin, and ends with its owner.
+//!
+//! Apart from [`super::process::Command::start`]: here one process gets the signal, not its group (in a
+//! namespace of its own that is another than the child that we have), and how it ends is the result.
 
 use std::collections::VecDeque;
 use std::io::Read;

@@ -59,17 +59,19 @@ pub fn run(spec: &TestSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         return Ok(finish("no packages".to_owned()));
     }
     let command = command(spec, scope);
-    let live = Mutex::new(Summary::default());
+    let summary = Mutex::new(Summary::default());
     let sink = |is_stderr: bool, line: &str| {
-        let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
-        if !is_stderr && live.line(line) {
-            scope.progress.status(&live.note());
+        let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_stderr {
+            summary.error_line(line);
+        } else if summary.line(line) {
+            scope.progress.status(&summary.note());
         }
     };
     let output = command.stream(scope.cancel, &sink).map_err(tool::machine)?;
     let (code, output) = tool::settled(&command, output, scope.cancel)?;
     files::write(&report(scope.workspace, &spec.setting.module), &output.stdout)?;
-    let summary = Summary::of(&output.stdout, &output.stderr);
+    let summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
     if code == 0 {
         return Ok(finish(summary.note()));
     }

@@ -18,37 +18,34 @@
 //! the order startup, ready, live, each until it answers 2xx; redirects are not followed.
 
 mod docker;
+mod health;
 pub mod jobs;
 mod local;
 mod ports;
 mod probe;
 mod root;
 mod session;
+mod way;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
-use crate::fault::{Exit, Fault, FaultContext as _, Tail, exit_of};
+use crate::fault::{Exit, Fault, Tail, exit_of};
 use crate::host::clock;
-use crate::host::environment::Environment;
 use crate::host::process::Status;
 use crate::oci::types::Digest;
 use crate::plan::JobId;
-use crate::platform::Platform;
 use crate::resolve::HealthSettings;
-use crate::stage::lint::tool::stopped;
 use crate::stage::{Finish, ManifestOutput, Output, Scope};
 use crate::verdict::{self, Verify};
 
-use local::Namespaces;
-use probe::Answer;
 use root::Image;
 use session::Session;
+use way::{NoWay, Starter, Way};
 
 /// The version of this stage's behaviour, for `[stages.verify] version`.
 pub const VERSION: u32 = 1;
@@ -64,9 +61,6 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Lines told of each service's log when the gate says no.
 const TAIL: usize = 20;
-
-/// Between two looks at a service.
-const TICK: Duration = Duration::from_millis(20);
 
 /// One service's image to be run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,13 +133,6 @@ trait Running {
     fn log(&mut self) -> Vec<String>;
 }
 
-/// The way that was found.
-enum Way {
-    Docker(docker::Docker),
-    Chroot(Namespaces),
-    Process,
-}
-
 /// Runs the image and writes the verdict of its digest.
 ///
 /// # Errors
@@ -178,7 +165,7 @@ pub fn run(spec: &VerifySpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         };
         verdict::write(&verdicts, &record)
     };
-    let way = match way(spec, &manifest, scope) {
+    let way = match way::find(spec, &manifest, scope) {
         Ok(way) => way,
         Err(NoWay::Fault(error)) => return Err(error),
         Err(NoWay::Elsewhere(note)) => {
@@ -187,7 +174,7 @@ pub fn run(spec: &VerifySpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         }
     };
     let (tool, verdict) = (way.tool(), way.verdict());
-    match judge(spec, way, scope) {
+    match judge_again(spec, &way, scope) {
         Ok(note) => {
             let note = format!("{note} ({tool})");
             record(verdict, tool, note.clone())?;
@@ -216,111 +203,63 @@ fn key(spec: &VerifySpec, scope: &Scope<'_>) -> anyhow::Result<String> {
     Ok(Digest::of(&serde_json::to_vec(&(VERSION, spec, digests))?).to_string())
 }
 
-enum NoWay {
-    /// An image of another platform, or a machine that runs none.
-    Elsewhere(String),
-    Fault(anyhow::Error),
+/// Judges, and once more where somebody else took a free port before its service did.
+fn judge_again(spec: &VerifySpec, way: &Way, scope: &Scope<'_>) -> anyhow::Result<String> {
+    const TRIES: usize = 3;
+    for _ in 1..TRIES {
+        match judge(spec, way, scope) {
+            Err(error) if is_port_race(&error) => {}
+            other => return other,
+        }
+    }
+    judge(spec, way, scope)
 }
 
-impl From<Fault> for NoWay {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault.into())
-    }
-}
-
-fn way(spec: &VerifySpec, manifest: &ManifestOutput, scope: &Scope<'_>) -> Result<Way, NoWay> {
-    let platform = &manifest.platform;
-    let here = Platform::host_images();
-    let same = here.is_some_and(|here| here.os == platform.os && here.architecture == platform.architecture);
-    if !same {
-        return Err(NoWay::Elsewhere(format!("{platform} is not run on this machine")));
-    }
-    let (environment, cancel) = (scope.environment, scope.cancel);
-    let missing = |what: &str, why: &str| {
-        Fault::new(Exit::Machine, format!("no verdict: `runner = \"{what}\"` can't be used: {why}"))
-            .hint("take it out of `[stages.verify]` for the best way that there is")
-    };
-    let found = match spec.runner {
-        Runner::Docker => Way::Docker(
-            docker::Docker::find(environment, platform, cancel).map_err(|why| missing("docker", &why))?,
-        ),
-        Runner::Chroot => {
-            Way::Chroot(Namespaces::find(environment, cancel).map_err(|why| missing("chroot", &why))?)
-        }
-        Runner::Process => Way::Process,
-        Runner::Auto => match docker::Docker::find(environment, platform, cancel) {
-            Ok(docker) => Way::Docker(docker),
-            Err(_) => Namespaces::find(environment, cancel).map_or(Way::Process, Way::Chroot),
-        },
-    };
-    if cancel.is_set() {
-        return Err(NoWay::Fault(stopped(cancel)));
-    }
-    if matches!(found, Way::Process) && !local::runs_natively(platform) {
-        if spec.runner == Runner::Process {
-            return Err(missing("process", &format!("this machine runs no {platform} programs")).into());
-        }
-        let message = format!("`{}` was not run: {platform} images need docker here", spec.instance.service);
-        scope.progress.warning(&message, Some("start docker, then run it again"));
-        return Err(NoWay::Elsewhere("no docker daemon answers".to_owned()));
-    }
-    Ok(found)
-}
-
-impl Way {
-    /// For the verdict's record.
-    fn tool(&self) -> String {
-        match self {
-            Self::Docker(docker) => format!("docker {}", docker.version),
-            Self::Chroot(_) => "chroot".to_owned(),
-            Self::Process => "process".to_owned(),
-        }
-    }
-
-    fn verdict(&self) -> Verify {
-        match self {
-            Self::Docker(_) | Self::Chroot(_) => Verify::Container,
-            Self::Process => Verify::Process,
-        }
-    }
+fn is_port_race(error: &anyhow::Error) -> bool {
+    let tail = error.chain().find_map(|cause| cause.downcast_ref::<Tail>());
+    tail.is_some_and(|tail| tail.0.iter().any(|line| line.contains("address already in use")))
 }
 
 /// Starts everything, waits for health, stops the service under verification. What it made is gone when it
 /// returns.
-fn judge(spec: &VerifySpec, way: Way, scope: &Scope<'_>) -> anyhow::Result<String> {
+fn judge(spec: &VerifySpec, way: &Way, scope: &Scope<'_>) -> anyhow::Result<String> {
     let mut tasks = Vec::new();
     for instance in spec.needs.iter().chain([&spec.instance]) {
         tasks.push(task(instance, scope)?);
     }
     let mut session = Session::begin(scope)?;
     if !matches!(way, Way::Docker(_)) {
-        let fixed = settle_ports(&mut tasks)?;
+        let fixed = ports::settle(&mut tasks)?;
         session.reserve(fixed.clone(), scope.cancel)?;
-        for port in fixed {
-            if let Some(error) = ports::taken(port) {
-                return Err(anyhow::Error::from(error).context(port_taken(port, &tasks)));
-            }
-        }
+        ports::ensure_free(&fixed, &tasks)?;
     }
     let starter = Starter::new(way, &session, &tasks, scope)?;
     // Declared after the session, so that what runs ends before its folder goes.
     let mut running: Vec<(String, Box<dyn Running>)> = Vec::new();
-    let until = Instant::now() + spec.timeout;
-    let began = Instant::now();
-    let result = (|| {
-        for task in &tasks {
-            scope.progress.status(&format!("starting {}", task.service));
-            running.push((task.service.clone(), starter.start(task)?));
-            healthy(task, &mut running, until, scope)?;
-        }
-        let healthy = began.elapsed();
-        scope.progress.status(&format!("stopping {}", spec.instance.service));
-        let (name, service) = running.last_mut().ok_or_else(|| anyhow::anyhow!("internal: nothing ran"))?;
-        stop(name, service.as_mut(), spec.grace, scope)?;
-        let state = if spec.instance.port.is_some() { "healthy" } else { "alive" };
-        Ok(format!("{state} after {:.1} s", healthy.as_secs_f64()))
-    })();
+    let result = course(spec, &tasks, &starter, &mut running, scope);
     result.map_err(|error| with_logs(error, &mut running, scope))
+}
+
+fn course(
+    spec: &VerifySpec,
+    tasks: &[Task],
+    starter: &Starter<'_>,
+    running: &mut Vec<(String, Box<dyn Running>)>,
+    scope: &Scope<'_>,
+) -> anyhow::Result<String> {
+    let began = Instant::now();
+    let until = began + spec.timeout;
+    for task in tasks {
+        scope.progress.status(&format!("starting {}", task.service));
+        running.push((task.service.clone(), starter.start(task)?));
+        health::healthy(task, running, until, scope)?;
+    }
+    let healthy = began.elapsed();
+    scope.progress.status(&format!("stopping {}", spec.instance.service));
+    let (name, service) = running.last_mut().ok_or_else(|| anyhow::anyhow!("internal: nothing ran"))?;
+    health::stop(name, service.as_mut(), spec.grace, scope)?;
+    let state = if spec.instance.port.is_some() { "healthy" } else { "alive" };
+    Ok(format!("{state} after {:.1} s", healthy.as_secs_f64()))
 }
 
 fn task(instance: &Instance, scope: &Scope<'_>) -> anyhow::Result<Task> {
@@ -341,222 +280,6 @@ fn task(instance: &Instance, scope: &Scope<'_>) -> anyhow::Result<Task> {
         health: instance.health.clone(),
         env,
     })
-}
-
-/// Gives each service a free port where a variable can tell it; returns the declared ports that stay.
-fn settle_ports(tasks: &mut [Task]) -> anyhow::Result<Vec<u16>> {
-    let mut moved = Vec::new();
-    let mut fixed: Vec<u16> = Vec::new();
-    for task in &mut *tasks {
-        let Some(port) = task.port else { continue };
-        if ports::told(&task.env, port) {
-            let new = ports::free().fault(Exit::Machine, "no verdict: there is no free port")?;
-            ports::move_own(&mut task.env, port, new);
-            task.port = Some(new);
-            moved.push((task.service.clone(), port, new));
-        } else {
-            if fixed.contains(&port) {
-                return Err(port_taken(port, tasks).into());
-            }
-            fixed.push(port);
-            moved.push((task.service.clone(), port, port));
-        }
-    }
-    for task in tasks {
-        for (name, port, new) in &moved {
-            ports::move_needed(&mut task.env, name, *port, *new);
-        }
-    }
-    Ok(fixed)
-}
-
-fn port_taken(port: u16, tasks: &[Task]) -> Fault {
-    let services = tasks.iter().filter(|task| task.port == Some(port));
-    let names: Vec<String> = services.map(|task| format!("`{}`", task.service)).collect();
-    Fault::new(Exit::Machine, format!("no verdict: port {port} of {} is not free", names.join(" and "))).hint(
-        "declare a build-arg or variable that holds the port, so that another one can be given; or end what \
-         listens there",
-    )
-}
-
-/// Starts services one way.
-struct Starter<'a> {
-    way: Started,
-    folder: PathBuf,
-    names: Vec<String>,
-    scope: &'a Scope<'a>,
-}
-
-enum Started {
-    Docker(docker::Containers),
-    Chroot(Namespaces),
-    Process,
-}
-
-impl<'a> Starter<'a> {
-    fn new(way: Way, session: &Session, tasks: &[Task], scope: &'a Scope<'a>) -> anyhow::Result<Self> {
-        let way = match way {
-            Way::Docker(docker) => {
-                Started::Docker(docker.open(session.folder(), session.id(), scope.cancel)?)
-            }
-            Way::Chroot(namespaces) => Started::Chroot(namespaces),
-            Way::Process => Started::Process,
-        };
-        let names = tasks.iter().map(|task| task.service.clone()).collect();
-        Ok(Self { way, folder: session.folder().join("roots"), names, scope })
-    }
-
-    fn start(&self, task: &Task) -> anyhow::Result<Box<dyn Running>> {
-        let folder = self.folder.join(&task.service);
-        let cancel = self.scope.cancel;
-        Ok(match &self.way {
-            Started::Docker(containers) => Box::new(containers.start(task, cancel)?),
-            Started::Chroot(namespaces) => {
-                Box::new(local::enter(namespaces, task, &folder, &self.names, cancel)?)
-            }
-            Started::Process => Box::new(local::plain(task, &folder, cancel)?),
-        })
-    }
-}
-
-/// Waits until the last of `running` is healthy, and sees that none of them ends meanwhile.
-fn healthy(
-    task: &Task,
-    running: &mut [(String, Box<dyn Running>)],
-    until: Instant,
-    scope: &Scope<'_>,
-) -> anyhow::Result<()> {
-    let health = &task.health;
-    let delay = health.delay.unwrap_or(if task.port.is_some() { Duration::ZERO } else { ALIVE });
-    scope.progress.status(&format!("waiting for {}", task.service));
-    pause(running, delay, scope)?;
-    if task.port.is_none() {
-        return alive(running, scope);
-    }
-    let mut paths: Vec<&str> = Vec::new();
-    for path in [&health.startup, &health.ready, &health.live].into_iter().flatten() {
-        if !paths.contains(&path.as_str()) {
-            paths.push(path);
-        }
-    }
-    if paths.is_empty() {
-        return until_success(task, "a connection", running, until, scope, |addresses| match probe::listens(
-            addresses,
-            health.timeout,
-        ) {
-            Ok(()) => Answer::Status(200),
-            Err(why) => Answer::Nothing(why),
-        });
-    }
-    for path in paths {
-        let what = format!("`GET {path}`");
-        until_success(task, &what, running, until, scope, |addresses| {
-            probe::get(addresses, path, health.timeout)
-        })?;
-    }
-    Ok(())
-}
-
-fn until_success(
-    task: &Task,
-    what: &str,
-    running: &mut [(String, Box<dyn Running>)],
-    until: Instant,
-    scope: &Scope<'_>,
-    ask: impl Fn(&[SocketAddr]) -> Answer,
-) -> anyhow::Result<()> {
-    let began = Instant::now();
-    // A service is ready in a moment as a rule: ask often at first, then at its own pace.
-    let mut wait = TICK.min(task.health.period);
-    loop {
-        let answer = match running.last() {
-            Some((_, service)) => ask(service.addresses()),
-            None => Answer::Nothing("it does not run".to_owned()),
-        };
-        alive(running, scope)?;
-        if answer.is_success() {
-            return Ok(());
-        }
-        if Instant::now() >= until {
-            let waited = humantime::format_duration(Duration::from_secs(began.elapsed().as_secs()));
-            let message = format!("`{}` is not healthy after {waited}: {what} {answer}", task.service);
-            return Err(Fault::new(Exit::Gate, message)
-                .hint("`health` has its paths and times; `[stages.verify] timeout` is the limit of all")
-                .into());
-        }
-        pause(running, wait.min(until.saturating_duration_since(Instant::now())), scope)?;
-        wait = (wait * 2).min(task.health.period).max(TICK);
-    }
-}
-
-/// Lets time pass, and looks meanwhile whether something ends or the run is to stop.
-fn pause(
-    running: &mut [(String, Box<dyn Running>)],
-    time: Duration,
-    scope: &Scope<'_>,
-) -> anyhow::Result<()> {
-    let until = Instant::now() + time;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        std::thread::sleep(left.min(TICK));
-        alive(running, scope)?;
-    }
-}
-
-fn alive(running: &mut [(String, Box<dyn Running>)], scope: &Scope<'_>) -> anyhow::Result<()> {
-    if scope.cancel.is_set() {
-        return Err(stopped(scope.cancel));
-    }
-    for (name, service) in running {
-        if let Some(status) = service.ended(scope.cancel)? {
-            return Err(Fault::new(Exit::Gate, format!("`{name}` ended by itself: {status}")).into());
-        }
-    }
-    Ok(())
-}
-
-/// A clean stop: after SIGTERM it ends in time, with 0 or by that signal.
-fn stop(name: &str, service: &mut dyn Running, grace: Duration, scope: &Scope<'_>) -> anyhow::Result<()> {
-    service.terminate(scope.cancel)?;
-    let until = Instant::now() + grace;
-    let status = loop {
-        if let Some(status) = service.ended(scope.cancel)? {
-            break status;
-        }
-        if scope.cancel.is_set() {
-            return Err(stopped(scope.cancel));
-        }
-        if Instant::now() >= until {
-            let grace = humantime::format_duration(grace);
-            return Err(Fault::new(Exit::Gate, format!("`{name}` did not end within {grace} of SIGTERM"))
-                .hint("handle SIGTERM: `signal.NotifyContext`, then `http.Server.Shutdown`")
-                .into());
-        }
-        std::thread::sleep(TICK);
-    };
-    if ended_cleanly(status, &service.log()) {
-        return Ok(());
-    }
-    Err(Fault::new(Exit::Gate, format!("`{name}` did not stop cleanly after SIGTERM: {status}"))
-        .hint("exit 0 after a shutdown that was asked for")
-        .into())
-}
-
-/// 0, or the signal's end in each of its forms. Go without a handler, as process 1 of a namespace, can't die of
-/// the signal and exits with 2, as it also does after a panic: the log tells these apart.
-fn ended_cleanly(status: Status, log: &[String]) -> bool {
-    if !cfg!(unix) {
-        return true;
-    }
-    let panicked = || log.iter().any(|line| line.starts_with("panic: ") || line.starts_with("fatal error: "));
-    match status {
-        Status::Exited(0 | 143) | Status::Signalled(15) => true,
-        Status::Exited(2) => !panicked(),
-        _ => false,
-    }
 }
 
 /// A gate's no with what each service has printed; other failures as they are.
@@ -582,33 +305,4 @@ fn with_logs(
         None => (error.to_string(), None),
     };
     anyhow::Error::from(Tail(tail)).context(Fault { exit: Exit::Gate, message, hint })
-}
-
-/// A program of the user's PATH.
-fn find(program: &str, environment: &Environment) -> Option<PathBuf> {
-    which::which_in(program, environment.get("PATH"), "/").ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[cfg(unix)]
-    fn a_clean_stop_is_zero_or_the_signal() {
-        let quiet = [String::new()];
-        let panic = ["panic: runtime error".to_owned()];
-        for (status, log, clean) in [
-            (Status::Exited(0), &quiet[..], true),
-            (Status::Signalled(15), &quiet, true),
-            (Status::Exited(143), &quiet, true),
-            (Status::Exited(2), &quiet, true),
-            (Status::Exited(2), &panic, false),
-            (Status::Exited(1), &quiet, false),
-            (Status::Signalled(9), &quiet, false),
-            (Status::Signalled(11), &quiet, false),
-        ] {
-            assert_eq!(ended_cleanly(status, log), clean, "{status:?}");
-        }
-    }
 }

@@ -111,7 +111,9 @@ fn verified(repository: &Repository, mode: &str, runner: Runner) -> anyhow::Resu
     image(repository, "orders", &[("MODE", mode), ("SERVER_PORT", "8080")], Compression::Gzip);
     let mut spec = spec("orders", runner);
     match mode {
-        "unready" | "redirect" => spec.timeout = Duration::from_secs(1),
+        // Long enough for a busy machine to start it.
+        "unready" | "redirect" if runner == Runner::Docker => spec.timeout = Duration::from_secs(6),
+        "unready" | "redirect" => spec.timeout = Duration::from_secs(3),
         "deaf" => spec.grace = Duration::from_secs(1),
         "worker" | "plain" => {
             spec.instance = instance("orders", None);

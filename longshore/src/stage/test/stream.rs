@@ -49,19 +49,6 @@ struct Kept {
 }
 
 impl Summary {
-    /// Of a whole run.
-    pub(super) fn of(stdout: &[u8], stderr: &[u8]) -> Self {
-        let mut summary = Self::default();
-        for line in String::from_utf8_lossy(stdout).lines() {
-            summary.line(line);
-        }
-        // Downloads are no failures.
-        for line in String::from_utf8_lossy(stderr).lines().filter(|l| !l.starts_with("go: downloading")) {
-            summary.errors.keep(line);
-        }
-        summary
-    }
-
     /// Takes one line of stdout; true where a test or package has ended.
     pub(super) fn line(&mut self, text: &str) -> bool {
         let Ok(line) = serde_json::from_str::<Line>(text) else {
@@ -99,6 +86,13 @@ impl Summary {
             _ => return false,
         }
         true
+    }
+
+    /// Takes one line of stderr. Downloads are no failures.
+    pub(super) fn error_line(&mut self, text: &str) {
+        if !text.starts_with("go: downloading") {
+            self.errors.keep(text);
+        }
     }
 
     fn package_failed(&mut self, package: String, build: Option<String>) {

@@ -5,6 +5,7 @@
 //! not used: its containers' ports would have to be opened to the network to be asked.
 
 mod archive;
+mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,6 +25,8 @@ use crate::stage::lint::tool::{machine, settled, stopped};
 
 use super::root::Image;
 use super::{Running, Task};
+
+pub(super) use removal::clean;
 
 const LABEL: &str = "dev.longshore.run";
 
@@ -155,7 +158,7 @@ impl Docker {
         platform: &Platform,
         cancel: &Cancel,
     ) -> Result<Self, String> {
-        let program = super::find("docker", environment).ok_or("docker is not installed")?;
+        let program = super::way::program("docker", environment).ok_or("docker is not installed")?;
         let env = VARIABLES
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), environment.get(name)?.to_owned())))
@@ -184,12 +187,12 @@ impl Docker {
     }
 
     /// Makes the session's network.
-    pub(super) fn open(self, folder: &Path, id: &str, cancel: &Cancel) -> anyhow::Result<Containers> {
+    pub(super) fn open(&self, folder: &Path, id: &str, cancel: &Cancel) -> anyhow::Result<Containers> {
         files::write(&folder.join("docker.json"), &serde_json::to_vec(&self.client)?)?;
         let network = format!("longshore-{id}");
         let label = format!("{LABEL}={id}");
         self.client.run(&["network", "create", "--label", &label, &network], cancel)?;
-        Ok(Containers { client: self.client, folder: folder.to_owned(), network, label })
+        Ok(Containers { client: self.client.clone(), folder: folder.to_owned(), network, label })
     }
 }
 
@@ -382,41 +385,6 @@ impl Running for Container {
             })
             .collect()
     }
-}
-
-/// Removes what a session has made in the daemon; false where the daemon does not answer.
-pub(super) fn clean(folder: &Path, id: &str) -> bool {
-    let Ok(Some(bytes)) = files::read_optional(&folder.join("docker.json")) else { return true };
-    let Ok(client) = serde_json::from_slice::<Client>(&bytes) else { return true };
-    // The run may have been told to stop: this is done all the same.
-    let cancel = Cancel::default();
-    let label = format!("label={LABEL}={id}");
-    let Ok(containers) = client.run(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &label], &cancel)
-    else {
-        return false;
-    };
-    let mut clean = remove(&client, &["rm", "--force", "--volumes"], &containers, &cancel);
-    let networks = client.run(&["network", "ls", "--quiet", "--filter", &label], &cancel).unwrap_or_default();
-    clean &= remove(&client, &["network", "rm"], &networks, &cancel);
-    let Ok(entries) = std::fs::read_dir(folder) else { return clean };
-    for entry in entries.flatten() {
-        let Some(config) =
-            entry.file_name().to_str().and_then(|name| name.strip_prefix("image-").map(str::to_owned))
-        else {
-            continue;
-        };
-        // One that is used elsewhere stays, and the daemon says so.
-        let manifest = std::fs::read_to_string(entry.path()).unwrap_or_default();
-        for image in [format!("sha256:{config}"), manifest] {
-            let _ = client.call(&["image", "rm", &image], &cancel);
-        }
-    }
-    clean
-}
-
-fn remove(client: &Client, words: &[&str], ids: &str, cancel: &Cancel) -> bool {
-    let ids: Vec<&str> = ids.split_whitespace().collect();
-    ids.is_empty() || client.run(&[words, &ids[..]].concat(), cancel).is_ok()
 }
 
 #[cfg(test)]

@@ -46,8 +46,9 @@ impl Namespaces {
         if !cfg!(target_os = "linux") {
             return Err("a root of its own needs Linux".to_owned());
         }
-        let unshare = super::find("unshare", environment).ok_or("util-linux's `unshare` is not installed")?;
-        let program = super::find("true", environment).ok_or("`true` is not installed")?;
+        let unshare =
+            super::way::program("unshare", environment).ok_or("util-linux's `unshare` is not installed")?;
+        let program = super::way::program("true", environment).ok_or("`true` is not installed")?;
         let identity = if is_root() { Identity::Change } else { Identity::Map };
         for proc in [vec!["--mount-proc=/proc"], Vec::new()] {
             let found = Self { unshare: unshare.clone(), identity, proc };

@@ -1,26 +1,72 @@
 //! Ports of services that share this machine's loopback address: each gets a free one, told to it and to
-//! those that call it through the variables that hold the declared one. Pure, but for [`free`] and [`taken`].
+//! those that call it through the variables that hold the declared one.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 
+use crate::fault::{Exit, Fault, FaultContext as _};
+
+use super::Task;
+
+/// Gives each service a free port where a variable can tell it; returns the declared ports that stay.
+pub(super) fn settle(tasks: &mut [Task]) -> anyhow::Result<Vec<u16>> {
+    let mut moved = Vec::new();
+    let mut fixed: Vec<u16> = Vec::new();
+    for task in &mut *tasks {
+        let Some(port) = task.port else { continue };
+        if told(&task.env, port) {
+            let new = free().fault(Exit::Machine, "no verdict: there is no free port")?;
+            move_own(&mut task.env, port, new);
+            task.port = Some(new);
+            moved.push((task.service.clone(), port, new));
+        } else {
+            if fixed.contains(&port) {
+                return Err(port_taken(port, tasks).into());
+            }
+            fixed.push(port);
+            moved.push((task.service.clone(), port, port));
+        }
+    }
+    for task in tasks {
+        for (name, port, new) in &moved {
+            move_needed(&mut task.env, name, *port, *new);
+        }
+    }
+    Ok(fixed)
+}
+
+/// Sees that the declared ports that stay are free.
+pub(super) fn ensure_free(fixed: &[u16], tasks: &[Task]) -> anyhow::Result<()> {
+    for port in fixed {
+        // On every address, as services do.
+        if let Err(error) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)) {
+            return Err(anyhow::Error::from(error).context(port_taken(*port, tasks)));
+        }
+    }
+    Ok(())
+}
+
+fn port_taken(port: u16, tasks: &[Task]) -> Fault {
+    let services = tasks.iter().filter(|task| task.port == Some(port));
+    let names: Vec<String> = services.map(|task| format!("`{}`", task.service)).collect();
+    Fault::new(Exit::Machine, format!("no verdict: port {port} of {} is not free", names.join(" and "))).hint(
+        "declare a build-arg or variable that holds the port, so that another one can be given; or end what \
+         listens there",
+    )
+}
+
 /// A port that nothing listens on now.
-pub(super) fn free() -> std::io::Result<u16> {
+fn free() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Why a service could not listen on this port of every address.
-pub(super) fn taken(port: u16) -> Option<std::io::Error> {
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).err()
-}
-
 /// Whether a variable tells the service its port.
-pub(super) fn told(env: &BTreeMap<String, String>, port: u16) -> bool {
+fn told(env: &BTreeMap<String, String>, port: u16) -> bool {
     env.values().any(|value| listening(value, port).is_some())
 }
 
 /// Puts `new` where a variable holds `port`: `8080`, `:8080`, or an address of this machine with it.
-pub(super) fn move_own(env: &mut BTreeMap<String, String>, port: u16, new: u16) {
+fn move_own(env: &mut BTreeMap<String, String>, port: u16, new: u16) {
     for value in env.values_mut() {
         if let Some(before) = listening(value, port) {
             *value = format!("{before}{new}");
@@ -29,7 +75,7 @@ pub(super) fn move_own(env: &mut BTreeMap<String, String>, port: u16, new: u16) 
 }
 
 /// Puts `127.0.0.1:new` for `name:port` wherever it stands in a value, as in `http://orders:8080/v1`.
-pub(super) fn move_needed(env: &mut BTreeMap<String, String>, name: &str, port: u16, new: u16) {
+fn move_needed(env: &mut BTreeMap<String, String>, name: &str, port: u16, new: u16) {
     let wanted = format!("{name}:{port}");
     for value in env.values_mut() {
         *value = replaced(value, &wanted, &format!("127.0.0.1:{new}"));
@@ -107,9 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn a_port_with_a_listener_is_taken() {
+    fn a_port_with_a_listener_is_not_free() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(taken(listener.local_addr().unwrap().port()).is_some());
-        assert!(taken(free().unwrap()).is_none());
+        assert!(ensure_free(&[listener.local_addr().unwrap().port()], &[]).is_err());
+        assert!(ensure_free(&[free().unwrap()], &[]).is_ok());
     }
 }

@@ -97,7 +97,7 @@ func serve(mode string, stopping context.Context) {
 	server := &http.Server{Addr: ":" + port, Handler: mux}
 	go func() {
 		<-stopping.Done()
-		if mode != "deaf" {
+		if mode != "deaf" && mode != "rude" {
 			server.Shutdown(context.Background())
 		}
 	}()
