@@ -113,7 +113,7 @@ pub fn ready(source: &Source<'_>) -> anyhow::Result<State> {
     // Another process may have fetched it while this one waited.
     let fetched = match metadata(&folder)? {
         Some(metadata) if age(&metadata, clock::now())? == Age::Fresh => Ok(()),
-        _ => fetch(source, &folder),
+        _ => fetch_once(source, &folder)?,
     };
     drop(exclusive);
     if let Err(error) = fetched {
@@ -132,6 +132,42 @@ pub fn ready(source: &Source<'_>) -> anyhow::Result<State> {
         }
         age => Ok(State::Unavailable(words(age, &metadata, "the newest that the server has"))),
     }
+}
+
+/// That a download failed, so that the other scans of this run need not wait for it to fail again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Unreachable {
+    /// The run is this process.
+    process: u32,
+    /// Seconds since 1970.
+    at: u64,
+    repository: Option<String>,
+    why: String,
+}
+
+/// Process numbers come again: a note is believed for this long, in seconds.
+const UNREACHABLE: u64 = 600;
+
+/// [`fetch`], tried once a run. The outer error is the disk's.
+fn fetch_once(source: &Source<'_>, folder: &Path) -> anyhow::Result<anyhow::Result<()>> {
+    let note = source.folder.join("unreachable.json");
+    let (process, at) = (std::process::id(), clock::now());
+    let repository = source.repository.map(str::to_owned);
+    let known = files::read_optional(&note)?
+        .and_then(|bytes| serde_json::from_slice::<Unreachable>(&bytes).ok())
+        .filter(|note| note.process == process && note.repository == repository)
+        .filter(|note| at.saturating_sub(note.at) < UNREACHABLE);
+    if let Some(known) = known {
+        return Ok(Err(anyhow::anyhow!(known.why)));
+    }
+    let fetched = fetch(source, folder);
+    if let Err(error) = &fetched
+        && !source.cancel.is_set()
+    {
+        let why = format!("{error:#}");
+        files::write(&note, &serde_json::to_vec(&Unreachable { process, at, repository, why })?)?;
+    }
+    Ok(fetched)
 }
 
 /// The user's own, in `TRIVY_CACHE_DIR`: read, never written.
