@@ -1,7 +1,7 @@
 //! The request to stop, shared by everything that waits, and what every child process of a run shares.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::host::process::Children;
 
@@ -21,13 +21,21 @@ struct Shared {
     parent: Option<Cancel>,
     /// Whose hurry alone is ours: what cleans up goes on after a first signal.
     shield: Option<Cancel>,
-    children: Option<Children>,
+    children: OnceLock<Children>,
 }
 
 impl Cancel {
     /// A request of its own, whose processes are recorded in `children`.
     pub fn recording(children: Children) -> Self {
-        Self(Arc::new(Shared { children: Some(children), ..Shared::default() }))
+        let cancel = Self::default();
+        cancel.record(children);
+        cancel
+    }
+
+    /// From now on the processes that this request reaches are recorded in `children`: where they go is
+    /// known only when the repository is. The first word counts.
+    pub fn record(&self, children: Children) {
+        let _ = self.0.children.set(children);
     }
 
     /// Set when `self` is, or alone: what is set on the child does not reach `self`.
@@ -74,7 +82,7 @@ impl Cancel {
     }
 
     pub(crate) fn children(&self) -> Option<&Children> {
-        self.0.children.as_ref()
+        self.0.children.get()
     }
 
     fn shielded(&self) -> Option<i32> {

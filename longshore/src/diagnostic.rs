@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use render::{Colour, render, render_all, render_error};
+pub use render::{render, render_all, render_error};
 
 /// A file's text as it was read; every diagnostic in it shares it.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! ends nothing.
 
 mod json;
+pub mod lines;
 pub mod measure;
 mod plain;
 pub mod plan;

@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 use semver::Version;
 
 use crate::artifacts::{Artifact, Artifacts, BinaryArtifact, PlatformArtifact, PlatformVerdicts, SCHEMA};
+use crate::event::Summary;
 use crate::ledger::ReleaseRecord;
-use crate::oci::types::Digest;
-use crate::pipeline::Prepared;
+use crate::pipeline::{Order, Prepared};
 use crate::plan::{JobId, Stage};
 use crate::platform::Platform;
-use crate::release::decide::reasons;
+use crate::release::decide::{Goal, reasons};
 use crate::release::{Release, ServiceRelease};
+use crate::report::measure;
 use crate::report::plan::PlannedService;
+use crate::report::table::{self, Side};
 use crate::session::Session;
 use crate::stage::image::jobs::{index_job, platform_job};
+use crate::stage::image::short;
 use crate::stage::{Output, Outputs};
 use crate::verdict;
 use crate::version::Outcome;
@@ -116,36 +119,76 @@ fn of_record(record: &ReleaseRecord) -> Artifact {
     }
 }
 
-/// A row a service for the closing table: service, version, digest, then size by platform. `seconds`:
-/// what the service's own jobs took.
-pub fn table(
+/// What a run says at its end: a table of its services, or that there was nothing to do.
+pub fn closing(
+    prepared: &Prepared,
     artifacts: &Artifacts,
-    seconds: &BTreeMap<String, f64>,
-) -> (Vec<&'static str>, Vec<Vec<String>>) {
-    let rows = artifacts.services.iter().map(|(name, artifact)| {
-        let sizes: Vec<String> = artifact
-            .platforms
+    outputs: &Outputs,
+    summary: &Summary,
+    order: &Order,
+) -> String {
+    let release = &prepared.decided.release;
+    let ended_well = summary.exit == 0;
+    if release.subjects().next().is_none() {
+        let changed =
+            matches!(outputs.get(&JobId::new(Stage::Tag, &[])), Some(Output::Recorded { changed: true, .. }));
+        let versions: Vec<String> = artifacts
+            .services
             .iter()
-            .map(|(platform, image)| format!("{platform} {}", indicatif::HumanBytes(image.size)))
+            .map(|(name, artifact)| format!("{name} {}", artifact.version))
             .collect();
-        let built: Vec<String> = artifact
-            .binaries
-            .iter()
-            .map(|(platform, binary)| format!("{platform} {}", indicatif::HumanBytes(binary.size)))
-            .collect();
+        let versions = if versions.is_empty() { String::new() } else { format!(": {}", versions.join(", ")) };
+        return match order.ask.target {
+            _ if !ended_well => String::new(),
+            Goal::Release if changed => format!("finished what an earlier run recorded{versions}\n"),
+            Goal::Release => format!("nothing to release{versions}\n"),
+            Goal::Stage(stage) => {
+                format!("nothing is affected: no service to {stage}; `--all` takes every one\n")
+            }
+        };
+    }
+    if !ended_well {
+        return String::new();
+    }
+    let head = [
+        ("service", Side::Left),
+        ("version", Side::Left),
+        ("digest", Side::Left),
+        ("size", Side::Left),
+        ("time", Side::Right),
+    ];
+    format!("\n{}", table::render(&head, &rows(prepared, artifacts, summary)))
+}
+
+fn rows(prepared: &Prepared, artifacts: &Artifacts, summary: &Summary) -> Vec<Vec<String>> {
+    let taken = milliseconds(prepared, summary);
+    let rows = artifacts.services.iter().filter(|(_, artifact)| artifact.changed).map(|(name, artifact)| {
+        let size = |platform: &Platform, bytes| format!("{platform} {}", measure::bytes(bytes));
+        let mut sizes: Vec<String> =
+            artifact.platforms.iter().map(|(platform, image)| size(platform, image.size)).collect();
+        if sizes.is_empty() {
+            sizes.extend(artifact.binaries.iter().map(|(platform, binary)| size(platform, binary.size)));
+        }
         vec![
             name.clone(),
             artifact.version.to_string(),
             artifact.digest.as_ref().map_or_else(String::new, short),
-            if sizes.is_empty() { built.join(", ") } else { sizes.join(", ") },
-            seconds.get(name).map_or_else(String::new, |seconds| format!("{seconds:.1}s")),
+            sizes.join(", "),
+            taken.get(name).map_or_else(String::new, |taken| measure::duration(*taken)),
         ]
     });
-    (vec!["service", "version", "digest", "size", "time"], rows.collect())
+    rows.collect()
 }
 
-fn short(digest: &Digest) -> String {
-    crate::stage::image::short(digest)
+/// What each service's own jobs took.
+fn milliseconds(prepared: &Prepared, summary: &Summary) -> BTreeMap<String, u64> {
+    let mut taken: BTreeMap<String, u64> = BTreeMap::new();
+    for (job, ended) in prepared.plan.jobs.iter().zip(&summary.jobs) {
+        if let Some(service) = &job.service {
+            *taken.entry(service.clone()).or_default() += ended.milliseconds;
+        }
+    }
+    taken
 }
 
 /// What a plan says of every service.

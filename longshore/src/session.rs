@@ -15,6 +15,7 @@ use crate::fault::{Exit, Fault};
 use crate::fingerprint::{Hashes, StatIndex};
 use crate::gather::{self, Facts, Inquiry, remote_name};
 use crate::host::environment::Environment;
+use crate::host::process::Children;
 use crate::ledger;
 use crate::resolve::{self, ServiceSettings, StageSettings};
 use crate::tools;
@@ -56,6 +57,9 @@ pub fn place(
         state: git.dir.join("longshore"),
         cache: cache(environment)?,
     };
+    if let Some(children) = Children::open(&workspace.state) {
+        cancel.record(children);
+    }
     Ok((git, workspace))
 }
 

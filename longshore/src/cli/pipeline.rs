@@ -1,19 +1,29 @@
 //! The commands that run stages, on a terminal and in CI.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::IsTerminal as _;
+use std::time::Duration;
 
-use super::{Global, PlanFormat};
+use super::{Global, PlanFormat, ProgressChoice};
 use crate::cancel::Cancel;
+use crate::config::SecretSource;
+use crate::diagnostic::render_all;
 use crate::event::Event;
 use crate::execute::{self, Options, Runner};
+use crate::fault::{Exit, Fault};
+use crate::host::clock;
 use crate::host::environment::Environment;
+use crate::host::lock::{Lock, Wait};
+use crate::host::process::reap_stale;
+use crate::host::secrets::Secrets;
+use crate::journal::Journal;
 use crate::pipeline::{Order, Prepared, make_folders, prepare};
-use crate::plan::{Job, JobId};
-use crate::report::plan as render;
+use crate::plan::{Job, Stage};
+use crate::release::decide::Goal;
+use crate::report::{self, plan as render, style::Colour};
 use crate::results;
 use crate::session::Session;
 use crate::stage::{Action, Finish, Outputs, Progress, Scope, ToolPaths};
+use crate::tools;
 use crate::workspace::Workspace;
 
 /// Runs actions in their scope and keeps their outputs.
@@ -49,16 +59,15 @@ impl Runner<Action> for Stages<'_> {
 /// # Errors
 /// As [`prepare`].
 pub fn plan(session: &mut Session, order: &Order, format: PlanFormat) -> anyhow::Result<u8> {
-    let mut hashes = session.hashes();
-    let prepared = prepare(session, order, &mut hashes)?;
+    let prepared = prepare(session, order, &mut session.hashes())?;
     let services = results::planned(&prepared);
-    let text = match format {
+    report::result(&match format {
         PlanFormat::Text => render::text(&services, &prepared.plan, |_| None),
-        PlanFormat::Json => render::json(&services, &prepared.plan)? + "\n",
+        PlanFormat::Json => render::json(&services, &prepared.plan)?,
         PlanFormat::Dot => render::dot(&prepared.plan),
         PlanFormat::Mermaid => render::mermaid(&prepared.plan),
-    };
-    print(&text)
+    });
+    Ok(0)
 }
 
 /// Prints the plan with the commands that would run.
@@ -66,16 +75,10 @@ pub fn plan(session: &mut Session, order: &Order, format: PlanFormat) -> anyhow:
 /// # Errors
 /// As [`prepare`].
 pub fn dry_run(session: &mut Session, order: &Order) -> anyhow::Result<u8> {
-    let mut hashes = session.hashes();
-    let prepared = prepare(session, order, &mut hashes)?;
+    let prepared = prepare(session, order, &mut session.hashes())?;
     let services = results::planned(&prepared);
     let command = |action: &Action| action.command_line(&session.environment);
-    print(&render::text(&services, &prepared.plan, command))
-}
-
-/// Writes a result to stdout; a closed pipe ends it quietly.
-fn print(text: &str) -> anyhow::Result<u8> {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    report::result(&render::text(&services, &prepared.plan, command));
     Ok(0)
 }
 
@@ -84,11 +87,16 @@ fn print(text: &str) -> anyhow::Result<u8> {
 /// # Errors
 /// What can be found out before the first job; the jobs' own failures are in the exit code.
 pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Result<u8> {
-    make_folders(session)?;
-    let mut hashes = session.hashes();
-    let prepared = prepare(session, order, &mut hashes)?;
+    let _lock = begin(session)?;
+    warn(session, global, order);
+    let prepared = prepare(session, order, &mut session.hashes())?;
+    if let Some(age) = prepared.facts.age {
+        let age = humantime::format_duration(Duration::from_secs(age));
+        report::note(&format!("offline: what the remote has is {age} old"));
+    }
     let outputs = Outputs::default();
-    let tools = tools(session, &prepared)?;
+    let tools = install(session, global, &prepared)?;
+    let mut reporter = report::open(global.progress, global.color, shown(global), &session.environment);
     let stages = Stages {
         workspace: &session.workspace,
         environment: &session.environment,
@@ -96,51 +104,109 @@ pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Res
         keep_going: global.keep_going,
         outputs: &outputs,
     };
-    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let mut options = Options::new(cores);
-    options.keep_going = global.keep_going;
-    if let Some(jobs) = global.jobs {
-        options.jobs = jobs.get();
+    let (mut journal, warning) = Journal::begin(&session.workspace.state);
+    let mut events = |event: &Event| {
+        reporter.event(event);
+        if let Some(warning) = journal.record(event) {
+            reporter.event(&warning);
+        }
+    };
+    if let Some(warning) = warning {
+        events(&warning);
     }
-    let summary = execute::run(&prepared.plan, &stages, &options, &session.cancel, &mut |event| {
-        show(event);
-    });
-    let seconds = seconds(&prepared, &summary.jobs);
+    let options = options(session, global);
+    let summary = execute::run(&prepared.plan, &stages, &options, &session.cancel, &mut events);
+    reporter.finish(&summary);
+    drop(reporter);
     let artifacts = results::artifacts(session, &prepared, &outputs)?;
     artifacts.write(&session.workspace.dist)?;
-    if summary.exit == 0 {
-        let (headers, rows) = results::table(&artifacts, &seconds);
-        let mut err = std::io::stderr().lock();
-        let _ = writeln!(err, "{headers:?}");
-        for row in rows {
-            let _ = writeln!(err, "{}", row.join("  "));
-        }
+    if global.progress != ProgressChoice::Quiet {
+        report::note(&results::closing(&prepared, &artifacts, &outputs, &summary, order));
     }
     Ok(summary.exit)
 }
 
-fn show(event: &Event) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", serde_json::to_string(event).unwrap_or_default());
-}
-
-fn tools(session: &Session, prepared: &Prepared) -> anyhow::Result<ToolPaths> {
-    let _ = prepared;
-    let go = crate::tools::go(&session.environment)?;
-    let trivy = session.environment.get("LONGSHORE_TRIVY").map(Into::into);
-    Ok(ToolPaths { go, trivy, golangci_lint: None })
-}
-
-/// What each service's own jobs took.
-fn seconds(prepared: &Prepared, ended: &[crate::event::Ended]) -> BTreeMap<String, f64> {
-    let mut seconds: BTreeMap<String, f64> = BTreeMap::new();
-    let jobs: BTreeMap<&JobId, &Job<Action>> = prepared.plan.jobs.iter().map(|job| (&job.id, job)).collect();
-    for ended in ended {
-        let Some(job) = jobs.get(&ended.job) else { continue };
-        if let Some(service) = &job.service {
-            #[expect(clippy::cast_precision_loss, reason = "for eyes")]
-            let taken = ended.milliseconds as f64 / 1000.0;
-            *seconds.entry(service.clone()).or_default() += taken;
-        }
+/// One run at a time in a work tree; what a killed one left running is ended first.
+fn begin(session: &Session) -> anyhow::Result<Lock> {
+    let state = &session.workspace.state;
+    let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    let waiting = &mut |message: &str| report::note(message);
+    let lock = Lock::take(&state.join("lock"), &command, Wait::UntilFree, &session.cancel, waiting)?;
+    for ended in reap_stale(state) {
+        report::note(&format!("ended what a killed run left: {ended}"));
     }
-    seconds
+    make_folders(session)?;
+    Ok(lock)
+}
+
+fn warn(session: &Session, global: &Global, order: &Order) {
+    if !session.warnings.is_empty() {
+        report::note(&render_all(
+            &session.warnings,
+            Colour::choose(global.color, &session.environment, std::io::stderr().is_terminal()),
+        ));
+    }
+    let ci = session.environment.get("CI").is_some();
+    if ci && order.ask.target == Goal::Release && global.environment.is_none() && !order.ask.snapshot {
+        report::note(&format!(
+            "warning: this is CI, and nothing leaves it: the environment is the default one, `{}`\nhint: name one with `--env`",
+            session.effective.name
+        ));
+    }
+}
+
+fn shown(global: &Global) -> report::Tools {
+    if global.verbose { report::Tools::Everything } else { report::Tools::Failures }
+}
+
+fn options(session: &Session, global: &Global) -> Options {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let mut options = Options::new(cores);
+    options.run = format!("{}-{}", clock::now(), std::process::id());
+    options.command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    options.keep_going = global.keep_going;
+    options.secrets = secrets(session);
+    if let Some(jobs) = global.jobs {
+        options.jobs = jobs.get();
+    }
+    options
+}
+
+/// The values of the environment's secrets, as far as they are here: never to be shown.
+fn secrets(session: &Session) -> Secrets {
+    let values = session.effective.secrets.values().filter_map(|source| match &source.value {
+        SecretSource::Variable(name) => session.environment.get(name).map(str::to_owned),
+        SecretSource::File(path) => {
+            let path = session.workspace.root.join(path);
+            std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())
+        }
+    });
+    let values: Vec<String> = values.collect();
+    Secrets::new(values.iter().map(String::as_str))
+}
+
+/// The tools that this plan's jobs need, installed where they are missing.
+fn install(session: &Session, global: &Global, prepared: &Prepared) -> anyhow::Result<ToolPaths> {
+    let runs = |stage| prepared.plan.jobs.iter().any(|job| job.stage == stage);
+    let mut pinned = session.config.tools.clone();
+    if !runs(Stage::Scan) {
+        pinned.trivy = None;
+    } else if pinned.trivy.is_none() {
+        let message = "the scan stage needs Trivy, and `[tools]` in pipeline.toml pins none";
+        return Err(Fault::new(Exit::Usage, message)
+            .hint("write `trivy = \"0.69.3\"` under `[tools]`, or `enabled = false` under `[stages.scan]`")
+            .into());
+    }
+    if !runs(Stage::Lint) {
+        pinned.golangci_lint = None;
+    }
+    let progress = report::lines::Lines::of(global);
+    let setup = tools::Setup {
+        cache: &session.workspace.cache,
+        environment: &session.environment,
+        cancel: &session.cancel,
+        progress: &progress,
+        offline: session.offline,
+    };
+    tools::ensure(&pinned, &setup)
 }

@@ -1,20 +1,23 @@
 //! From the parsed command line to the commands.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
 use super::pipeline as run_pipeline;
-use super::{BumpChoice, Cli, ColorChoice, Command, Global, Selection, StageArgs, Versioning};
+use super::{BumpChoice, Cli, Command, Global, Selection, StageArgs, Versioning};
 use crate::cancel::Cancel;
-use crate::diagnostic::{Colour, render_error};
+use crate::diagnostic::render_error;
 use crate::fault::{Exit, exit_of};
 use crate::host::environment::Environment;
+use crate::host::signal::Signals;
 use crate::pipeline::{Order, source};
 use crate::plan::Stage;
 use crate::release::decide::{Ask, Goal};
+use crate::report;
+use crate::report::style::Colour;
 use crate::session::Session;
 use crate::stage::draft::Source;
 use crate::version::Bump;
@@ -30,30 +33,19 @@ pub fn main() -> ExitCode {
         }
     };
     let environment = Environment::from_process();
-    let colour = colour(cli.global.color, &environment);
+    let colour = Colour::choose(cli.global.color, &environment, std::io::stderr().is_terminal());
     let cancel = Cancel::default();
-    match dispatch(cli, environment, &cancel) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            let _ = writeln!(std::io::stderr().lock(), "{}", render_error(&error, colour).trim_end());
-            let code = match cancel.signal() {
-                Some(2) => Exit::Interrupted as u8,
-                Some(_) => Exit::Terminated as u8,
-                None => exit_of(&error) as u8,
-            };
-            ExitCode::from(code)
-        }
+    // Without a handler a signal ends this process at once, and the next run cleans up after it.
+    let _signals = Signals::listen(&cancel);
+    let ended = dispatch(cli, environment, &cancel);
+    if let Err(error) = &ended {
+        report::note(&render_error(error, colour));
     }
-}
-
-fn colour(choice: ColorChoice, environment: &Environment) -> Colour {
-    use std::io::IsTerminal as _;
-    let wanted = match choice {
-        ColorChoice::Always => true,
-        ColorChoice::Never => false,
-        ColorChoice::Auto => environment.get("NO_COLOR").is_none() && std::io::stderr().is_terminal(),
-    };
-    if wanted { Colour::Styled } else { Colour::Plain }
+    match cancel.signal() {
+        Some(2) => ExitCode::from(Exit::Interrupted as u8),
+        Some(_) => ExitCode::from(Exit::Terminated as u8),
+        None => ExitCode::from(ended.unwrap_or_else(|error| exit_of(&error) as u8)),
+    }
 }
 
 /// Runs one command; what it gives is the process's exit code.

@@ -8,7 +8,8 @@ mod messages;
 use std::path::Path;
 
 use crate::config::{Config, check};
-use crate::diagnostic::{Colour, Diagnostic, render_all};
+use crate::diagnostic::{Diagnostic, render_all};
+use crate::report::style::Colour;
 
 /// A repository's configuration files, and what is found in them.
 struct Repository {
@@ -56,15 +57,15 @@ impl Repository {
 
     fn config(&self) -> Config {
         let (config, diagnostics) = self.check();
-        config.unwrap_or_else(|| panic!("{}", render_all(&diagnostics, Colour::Plain)))
+        config.unwrap_or_else(|| panic!("{}", render_all(&diagnostics, Colour::Off)))
     }
 
     /// What the user sees.
     fn faults(&self) -> String {
         let (config, diagnostics) = self.check();
         assert!(config.is_none(), "no fault was found");
-        assert!(!render_all(&diagnostics, Colour::Styled).is_empty());
-        render_all(&diagnostics, Colour::Plain)
+        assert!(!render_all(&diagnostics, Colour::On).is_empty());
+        render_all(&diagnostics, Colour::Off)
     }
 
     /// There is one fault, and what the user sees of it holds each of `parts`.

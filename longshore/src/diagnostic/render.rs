@@ -8,13 +8,7 @@ use annotate_snippets::{AnnotationKind, Group, Level as Title, Origin, Renderer,
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Level, Place};
 use crate::fault::Fault;
-
-/// Whether the text may hold escape sequences.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
-    Plain,
-    Styled,
-}
+use crate::report::style::Colour;
 
 /// Diagnostics that are shown at most: nobody reads more at once.
 const SHOWN: usize = 100;
@@ -87,8 +81,8 @@ fn label(text: &str, level: Level, colour: Colour) -> String {
 
 fn paint(text: &str, style: Style, colour: Colour) -> String {
     match colour {
-        Colour::Plain => text.to_owned(),
-        Colour::Styled => format!("{style}{text}{style:#}"),
+        Colour::Off => text.to_owned(),
+        Colour::On => format!("{style}{text}{style:#}"),
     }
 }
 
@@ -134,8 +128,8 @@ fn render_hiding(diagnostic: &Diagnostic, hidden: &[Place], colour: Colour) -> S
         group = group.element(Title::HELP.with_name("hint").message(harmless(hint)));
     }
     let renderer = match colour {
-        Colour::Plain => Renderer::plain(),
-        Colour::Styled => Renderer::styled(),
+        Colour::Off => Renderer::plain(),
+        Colour::On => Renderer::styled(),
     };
     let text = renderer.decor_style(DecorStyle::Ascii).render(&[group]);
     // Between a place and its snippet stands a mark for a snippet without a place.

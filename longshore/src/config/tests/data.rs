@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::{PIPELINE, Repository};
-use crate::diagnostic::{Colour, render_all};
+use crate::diagnostic::render_all;
+use crate::report::style::Colour;
 
 #[test]
 fn newlines_substitutions_and_dashes_pass_untouched() {
@@ -98,7 +99,7 @@ fn told(pipeline: &[u8], environment: &[u8]) {
         Repository::new().file("pipeline.toml", pipeline).file("environments/local.toml", environment);
     let (config, diagnostics) = repository.check();
     assert!(config.is_some() || !diagnostics.is_empty());
-    for colour in [Colour::Plain, Colour::Styled] {
+    for colour in [Colour::Off, Colour::On] {
         let _ = render_all(&diagnostics, colour);
     }
     for (place, _) in diagnostics.iter().filter_map(|diagnostic| diagnostic.place.as_ref()) {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::{PIPELINE, Repository};
 use crate::config::{OnUnavailable, Registry, Severity, check, environment, variant_hash};
-use crate::diagnostic::{Colour, render_all, render_error};
+use crate::diagnostic::{render_all, render_error};
 use crate::fault::{Exit, exit_of};
+use crate::report::style::Colour;
 
 fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
     entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -69,7 +70,7 @@ fn a_required_build_arg_is_a_fault_of_the_environment_that_is_used() {
     let config = repository().config();
     assert!(environment(&config, "prod").unwrap().missing_build_args(&config).is_empty());
     let missing = environment(&config, "local").unwrap().missing_build_args(&config);
-    let text = render_all(&missing, Colour::Plain);
+    let text = render_all(&missing, Colour::Off);
     assert_eq!(missing.len(), 2, "DB_HOST and DB_URL of gateway: {text}");
     assert!(
         text.contains("environment `local` does not set build-arg `DB_HOST` of service `gateway`"),
@@ -83,7 +84,7 @@ fn an_unknown_environment_is_named_with_what_is_meant() {
     let error = environment(&repository().config(), "prd").unwrap_err();
     assert_eq!(exit_of(&error), Exit::Usage);
     assert_eq!(
-        render_error(&error, Colour::Plain),
+        render_error(&error, Colour::Off),
         "error: there is no environment `prd`\nhint: did you mean `prod`?\n"
     );
 }
@@ -149,7 +150,7 @@ fn a_variant_is_known_by_its_values() {
 fn the_files_of_this_repository_are_good() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let (config, diagnostics) = check(&root, Path::new("pipeline.toml")).unwrap();
-    assert!(diagnostics.is_empty(), "{}", render_all(&diagnostics, Colour::Plain));
+    assert!(diagnostics.is_empty(), "{}", render_all(&diagnostics, Colour::Off));
     let config = config.unwrap();
     assert_eq!(config.environments.keys().collect::<Vec<_>>(), ["dev", "local", "prod", "staging"]);
     for name in config.environments.keys() {

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::{PIPELINE, Repository, stored};
 use crate::config::load;
-use crate::diagnostic::{Colour, render_error};
+use crate::diagnostic::render_error;
 use crate::fault::{Exit, exit_of};
+use crate::report::style::Colour;
 
 #[test]
 fn all_faults_of_all_files_are_told_in_one_run() {
@@ -47,7 +48,7 @@ ports = 8080
         .file("environments/prod.toml", "registry = \"registry\n");
     let error = load(repository.root(), Path::new("pipeline.toml")).unwrap_err();
     assert_eq!(exit_of(&error), Exit::Usage);
-    stored("all.txt", &render_error(&error, Colour::Plain));
+    stored("all.txt", &render_error(&error, Colour::Off));
 }
 
 #[test]
@@ -67,6 +68,6 @@ fn a_file_that_is_not_there_is_named() {
     let repository = Repository::new();
     let error = load(repository.root(), Path::new("nope.toml")).unwrap_err();
     assert_eq!(exit_of(&error), Exit::Usage);
-    let text = render_error(&error, Colour::Plain);
+    let text = render_error(&error, Colour::Off);
     assert!(text.starts_with("error: there is no `nope.toml`\nhint: "), "{text}");
 }

@@ -12,7 +12,7 @@ fn place(text: &str, span: Range<usize>) -> Place {
 }
 
 fn shown(text: &str, span: Range<usize>) -> String {
-    render(&Diagnostic::error("no").at(&place(text, span), ""), Colour::Plain)
+    render(&Diagnostic::error("no").at(&place(text, span), ""), Colour::Off)
 }
 
 /// The column of the first caret in the line below the source line, less that of the source line.
@@ -53,7 +53,7 @@ fn a_long_line_is_cut_around_the_caret_and_keeps_its_column() {
 fn control_characters_do_not_reach_the_terminal() {
     let text = "a = \"\u{1b}[31m\u{8}\u{202e}\"";
     let fault = Diagnostic::error("bad \u{1b}[31m").at(&place(text, 4..9), "x\u{1b}").hint("y\u{1b}");
-    let rendered = render(&fault, Colour::Plain);
+    let rendered = render(&fault, Colour::Off);
     assert!(!rendered.contains(['\u{1b}', '\u{8}', '\u{202e}']), "{rendered:?}");
 }
 
@@ -63,7 +63,7 @@ fn what_one_hides_the_others_beside_it_hide_too() {
     let other = Place { span: 15..16, source: Arc::clone(&secret.source) };
     let faults =
         [Diagnostic::error("b").at(&other, ""), Diagnostic::error("a").at(&secret, "").hiding(&secret)];
-    let rendered = render_all(&faults, Colour::Plain);
+    let rendered = render_all(&faults, Colour::Off);
     assert!(!rendered.contains("hunter2"), "{rendered}");
     assert_eq!(rendered.matches("a = *********, b = 1").count(), 2, "{rendered}");
 }
@@ -75,22 +75,22 @@ fn any_error_is_told_with_its_causes_and_its_remedy() {
         .context("the push stage")
         .unwrap_err();
     assert_eq!(
-        render_error(&error, Colour::Plain),
+        render_error(&error, Colour::Off),
         "error: the push stage\ncaused by: could not write `x`\ncaused by: disk on fire\nhint: put it out\n"
     );
-    assert!(render_error(&error, Colour::Styled).contains("\u{1b}["));
+    assert!(render_error(&error, Colour::On).contains("\u{1b}["));
 }
 
 #[test]
 fn located_faults_are_counted_by_file() {
     let fault = |span| Diagnostic::error("no").at(&place("a = 1\n", span), "");
     let error = anyhow::Error::new(Diagnostics(vec![fault(0..1), fault(4..5), Diagnostic::warning("hm")]));
-    let text = render_error(&error, Colour::Plain);
+    let text = render_error(&error, Colour::Off);
     assert!(text.ends_with("\nerror: 2 faults in pipeline.toml\n"), "{text}");
     let error = error.context("the configuration");
-    assert!(render_error(&error, Colour::Plain).starts_with("error: the configuration\n"));
+    assert!(render_error(&error, Colour::Off).starts_with("error: the configuration\n"));
     let many = Diagnostics((0..250).map(|_| fault(0..1)).collect());
-    let text = render_error(&many.into(), Colour::Plain);
+    let text = render_error(&many.into(), Colour::Off);
     assert!(text.contains("… and 150 more") && text.ends_with("250 faults in pipeline.toml\n"));
 }
 
@@ -99,7 +99,7 @@ proptest! {
     fn nothing_in_a_file_breaks_it(text in "(?s)([\\PC\t\r\n\u{0}-\u{1f}漢é\u{202e}\u{301}]|x{150}){0,60}", from in 0_usize..400, length in 0_usize..60) {
         let place = place(&text, from..from + length);
         let fault = Diagnostic::error(text.clone()).at(&place, text.clone()).related(&place, "x").hiding(&place);
-        for colour in [Colour::Plain, Colour::Styled] {
+        for colour in [Colour::Off, Colour::On] {
             let _ = render(&fault, colour);
         }
     }

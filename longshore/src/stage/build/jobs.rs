@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{BuildSpec, Target, VERSION, cached_digest, why};
+use crate::config::template::expand;
 use crate::facts::go::Setting;
 use crate::plan::{JobId, Stage, State};
 use crate::platform::Platform;
 use crate::release::{Release, ServiceRelease};
-use crate::resolve::expand;
 use crate::stage::Action;
 use crate::stage::draft::{Draft, Sketch};
 
@@ -105,7 +105,7 @@ fn target(
     service: &ServiceRelease,
     platform: &Platform,
 ) -> anyhow::Result<Target> {
-    let ldflags = ldflags(draft.release, name, service);
+    let ldflags = ldflags(draft.release, name, service)?;
     let build = &service.settings.build;
     let known = service.inputs.pure_go && build.flags.iter().all(|flag| is_known(flag)) && !redirects(build);
     let mut inputs = None;
@@ -137,7 +137,7 @@ fn target(
     })
 }
 
-fn ldflags(release: &Release, name: &str, service: &ServiceRelease) -> Vec<String> {
+fn ldflags(release: &Release, name: &str, service: &ServiceRelease) -> anyhow::Result<Vec<String>> {
     let version = service.version.to_string();
     let values = [("version", version.as_str()), ("service", name), ("commit", release.commit.as_str())];
     service.settings.build.ldflags.iter().map(|flag| expand(flag, &values)).collect()
