@@ -8,9 +8,13 @@
 mod database;
 mod docker;
 mod faults;
+mod local;
 mod process;
 mod registry;
+mod remote;
 mod repository;
 mod samples;
 mod self_check;
+mod shop;
 mod tool;
+mod versions;

@@ -107,6 +107,12 @@ impl Registry {
         tags
     }
 
+    /// Takes one tag away, which the protocol can't: the manifest stays.
+    pub(crate) fn remove_tag(&self, repository: &str, tag: &str) {
+        let path = format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}");
+        std::fs::remove_dir_all(self.folder.path().join(path)).unwrap();
+    }
+
     /// Writes a `config.json` of docker's with [`USER`] and [`PASSWORD`] for this registry.
     pub(crate) fn log_in(&self, docker_config: &Path) {
         let auth = STANDARD.encode(format!("{USER}:{PASSWORD}"));
@@ -251,6 +257,13 @@ impl TokenState {
         assert!(output.status.success());
         output.stdout
     }
+}
+
+/// `sha256:…` of bytes.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    let hex: String = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 /// The scopes that a request's query asks for; one `scope` may name several, apart by spaces.

@@ -196,7 +196,8 @@ pub fn planned(prepared: &Prepared) -> BTreeMap<String, PlannedService> {
     let (release, facts) = (&prepared.decided.release, &prepared.facts);
     let planned = prepared.decided.decisions.iter().map(|(name, decision)| {
         let version: Option<Version> = match &decision.outcome {
-            Outcome::Unchanged => None,
+            // One that is not asked for keeps what it has.
+            Outcome::Unchanged | Outcome::Release(_) => None,
             outcome => outcome.version().cloned(),
         };
         let subject = release.subjects().find(|(subject, _)| *subject == name);
@@ -206,7 +207,7 @@ pub fn planned(prepared: &Prepared) -> BTreeMap<String, PlannedService> {
                 .or(version)
                 .or(decision.previous.clone()),
             previous: decision.previous.clone(),
-            changed: matches!(decision.outcome, Outcome::Release(_)),
+            changed: subject.is_some() && matches!(decision.outcome, Outcome::Release(_)),
             reasons: reasons(decision, &facts.services[name]),
         };
         (name.clone(), service)
