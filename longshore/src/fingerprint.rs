@@ -71,6 +71,8 @@ impl Preimage {
             })
             .chain(gone.map(|name| format!("{name} is gone")))
             .collect();
+        // A file says more than a setting that follows from it, and both more than a toolchain's folder.
+        names.sort_by_key(|name| (name.starts_with("GO"), !name.contains('/'), name.clone()));
         match names.len() {
             0 => None,
             1 => names.pop(),

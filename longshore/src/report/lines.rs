@@ -42,8 +42,8 @@ impl Progress for Lines {
     fn bytes(&self, done: u64, total: Option<u64>) {
         let Some(quarter) = quarter(done, total) else { return };
         if self.quarters.fetch_max(quarter, Ordering::Relaxed) < quarter {
-            let of = total.map_or_else(String::new, |total| format!(" of {}", indicatif::HumanBytes(total)));
-            self.step(&format!("  {}{of}", indicatif::HumanBytes(done)));
+            let of = total.map_or_else(String::new, |total| format!(" of {}", super::measure::bytes(total)));
+            self.step(&format!("  {}{of}", super::measure::bytes(done)));
         }
     }
 

@@ -67,8 +67,11 @@ pub fn text<A>(
         let previous = service.previous.as_ref().map_or("none".to_owned(), Version::to_string);
         let _ = match &service.version {
             Some(version) if service.changed => writeln!(text, "{name} {previous} → {version}"),
-            Some(version) => writeln!(text, "{name} {version} (not released)"),
-            None => writeln!(text, "{name} {previous} unchanged"),
+            Some(version) if service.version != service.previous => {
+                writeln!(text, "{name} {previous}, now {version} (not recorded)")
+            }
+            _ if service.reasons.is_empty() => writeln!(text, "{name} {previous} unchanged"),
+            _ => writeln!(text, "{name} {previous} affected, not released"),
         };
         for reason in service.reasons.iter().take(REASONS) {
             let _ = writeln!(text, "  {reason}");

@@ -172,7 +172,7 @@ fn binary(spec: &AdoptSpec, artifact: &Artifact, scope: &Scope<'_>) -> anyhow::R
         files::write(&path, &bytes)?;
     }
     let binary = Binary { path, digest: found.digest.clone(), size: found.size };
-    let note = indicatif::HumanBytes(binary.size).to_string();
+    let note = crate::report::measure::bytes(binary.size);
     let binaries = [(spec.service.clone(), binary)].into();
     Ok(Finish { output: Output::Binaries { binaries, failures: Default::default() }, cached: true, note })
 }
@@ -200,6 +200,6 @@ fn image(spec: &AdoptSpec, artifact: &Artifact, scope: &Scope<'_>) -> anyhow::Re
         config: manifest.config.digest.clone(),
         size: manifest.layers_size(),
     };
-    let note = indicatif::HumanBytes(output.size).to_string();
+    let note = crate::report::measure::bytes(output.size);
     Ok(Finish { output: Output::Manifest(output), cached: true, note })
 }

@@ -112,7 +112,7 @@ pub fn run(spec: &BuildSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         }
     }
     let size: u64 = binaries.values().map(|binary| binary.size).sum();
-    let note = indicatif::HumanBytes(size).to_string();
+    let note = crate::report::measure::bytes(size);
     Ok(Finish { output: Output::Binaries { binaries, failures }, cached, note })
 }
 

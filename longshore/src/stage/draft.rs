@@ -47,6 +47,7 @@ pub struct Sketch {
     pub stage: Stage,
     pub service: Option<String>,
     pub platform: Option<Platform>,
+    /// Whose it is: the stage goes before it, the platform behind it.
     pub title: String,
     pub needs: Vec<JobId>,
     /// Seconds, roughly.
@@ -83,6 +84,10 @@ impl<'a> Draft<'a> {
     /// Adds a job. It `depends` where one that it needs will run and it can't know its own inputs.
     pub fn add(&mut self, sketch: Sketch) {
         let Sketch { id, stage, service, platform, title, needs, cost, state, why, action } = sketch;
+        let title = match &platform {
+            Some(platform) => format!("{stage} {title} for {platform}"),
+            None => format!("{stage} {title}"),
+        };
         self.states.insert(id.clone(), state);
         self.plan.jobs.push(Job { id, stage, service, platform, title, needs, cost, state, why, action });
     }

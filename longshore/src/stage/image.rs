@@ -110,7 +110,7 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         config: config.digest,
         size: image.layers_size,
     };
-    let note = indicatif::HumanBytes(image.layers_size).to_string();
+    let note = crate::report::measure::bytes(image.layers_size);
     Ok(Finish { output: Output::Manifest(output), cached: known, note })
 }
 

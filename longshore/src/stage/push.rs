@@ -123,7 +123,7 @@ pub fn run(spec: &PushSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let copied = destination.copy_image(&from, &index, copying)?;
     let note = match copied.sent {
         0 => "it was there".to_owned(),
-        sent => format!("{} in {sent} blobs", indicatif::HumanBytes(copied.bytes)),
+        sent => format!("{} in {sent} blobs", crate::report::measure::bytes(copied.bytes)),
     };
     Ok(Finish { output: Output::Nothing, cached: copied.sent == 0, note })
 }
