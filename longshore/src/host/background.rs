@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::process::{Command, ProcessError, Status};
+use super::process::children::Entered;
+use super::process::{Command, ProcessError, Status, start};
+use crate::cancel::Cancel;
 
 /// Lines kept of what a child prints, and bytes of one of them.
 const LINES: usize = 400;
@@ -28,37 +30,19 @@ pub struct Background {
     status: Option<Status>,
     log: Arc<Mutex<VecDeque<String>>>,
     readers: Vec<JoinHandle<()>>,
+    /// For the next run, if this one is killed.
+    _record: Option<Entered>,
 }
 
 impl Background {
-    /// Starts `command`; its stdin bytes and time limit are not looked at.
+    /// Starts `command`; its stdin bytes and time limit are not looked at. Its group is recorded where
+    /// `cancel` carries a record.
     ///
     /// # Errors
     /// [`ProcessError::Missing`] and [`ProcessError::Start`].
-    pub fn start(command: &Command) -> Result<Self, ProcessError> {
-        #[expect(clippy::disallowed_methods, reason = "this is the door for processes that run on")]
-        let mut child = std::process::Command::new(&command.program);
-        if command.clear {
-            child.env_clear();
-        }
-        for name in &command.unset {
-            child.env_remove(name);
-        }
-        if let Some(cwd) = &command.cwd {
-            child.current_dir(cwd);
-        }
-        child.args(&command.args).envs(&command.env);
-        child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut child, 0);
-        let mut child = child.spawn().map_err(|source| {
-            let program = command.program.to_string_lossy().into_owned();
-            if source.kind() == std::io::ErrorKind::NotFound {
-                ProcessError::Missing { program }
-            } else {
-                ProcessError::Start { program, source }
-            }
-        })?;
+    pub fn start(command: &Command, cancel: &Cancel) -> Result<Self, ProcessError> {
+        let mut child = start::spawn(&mut start::prepared(command, Stdio::null()), command)?;
+        let record = cancel.children().map(|children| children.record(child.id(), command));
         let log = Arc::new(Mutex::new(VecDeque::new()));
         let mut readers = Vec::new();
         if let Some(stdout) = child.stdout.take() {
@@ -67,7 +51,7 @@ impl Background {
         if let Some(stderr) = child.stderr.take() {
             readers.push(reader(stderr, Arc::clone(&log)));
         }
-        Ok(Self { child, status: None, log, readers })
+        Ok(Self { child, status: None, log, readers, _record: record })
     }
 
     /// Of the child itself, which is its group's too.

@@ -4,10 +4,9 @@
 //! took a session of its own.
 
 mod capture;
-mod children;
+pub(super) mod children;
 mod group;
-mod running;
-mod start;
+pub(super) mod start;
 mod supervise;
 #[cfg(test)]
 mod tests;
@@ -19,7 +18,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use children::{Children, reap_stale};
-pub use running::Running;
 pub use supervise::GRACE;
 use supervise::Keep;
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::event::{Event, Outcome, Summary};
 use crate::plan::JobId;
 
-use super::style::{Colour, Paint};
+use crate::diagnostic::Colour;
+
+use super::style::Paint;
 use super::{Reporter, Tools, Writer, measure, summary, tell};
 
 pub(super) struct Plain {
@@ -50,7 +52,8 @@ impl Lines {
     }
 
     /// The line of an event that has one: a job's end, a warning, with [`Tools::Everything`] what a tool
-    /// printed. Skipped jobs have none: the failure that they follow has.
+    /// printed. Jobs that were stopped or skipped have none: the
+    /// failure that they follow has, and the end counts them.
     pub(super) fn of(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::JobStarted { job, title, .. } => {
@@ -103,7 +106,6 @@ impl Lines {
                 let text = format!("{title}: {}", indented(message));
                 Some(self.line(Paint::Bad, word, &text, &took))
             }
-            Outcome::Stopped if milliseconds > 0 => Some(self.line(Paint::Warning, word, &title, &took)),
             Outcome::Stopped | Outcome::Skipped { .. } => None,
         }
     }
@@ -121,7 +123,7 @@ mod tests {
     #[test]
     fn a_run_is_a_few_calm_lines() {
         let page = fixture::Page::default();
-        fixture::show(&mut Plain::new(page.writer(), Colour::Off, Tools::Failures));
+        fixture::show(&mut Plain::new(page.writer(), Colour::Plain, Tools::Failures));
         let expected = "   cached lint gateway
   running build gateway, orders  30s
   warning build gateway, orders: the cache is damaged
@@ -129,18 +131,17 @@ mod tests {
      done build gateway, orders  12.3 MB  4.2s
      done image gateway  0.9s
    failed test orders: tests failed  3.1s
-  stopped scan gateway  0.1s
 ";
         let text = page.text();
         let (lines, end) = text.split_at(expected.len().min(text.len()));
         assert_eq!(lines, expected);
-        assert_eq!(end, summary::whole(&fixture::summary(), Colour::Off));
+        assert_eq!(end, summary::whole(&fixture::summary(), Colour::Plain));
     }
 
     #[test]
     fn every_line_of_the_tools_on_request() {
         let page = fixture::Page::default();
-        fixture::show(&mut Plain::new(page.writer(), Colour::On, Tools::Everything));
+        fixture::show(&mut Plain::new(page.writer(), Colour::Styled, Tools::Everything));
         let line = "\u{1b}[2m          build:services | go: downloading\u{1b}[0m\n";
         assert!(page.text().contains(line), "{}", page.text());
     }

@@ -1,14 +1,8 @@
 //! Colour: only where a person sees it, and nothing is said by colour alone.
 
 use crate::cli::ColorChoice;
+use crate::diagnostic::Colour;
 use crate::host::environment::Environment;
-
-/// Whether to colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
-    On,
-    Off,
-}
 
 /// What colours mean here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +24,7 @@ impl Colour {
                 terminal && environment.get("NO_COLOR").is_none() && environment.get("TERM") != Some("dumb")
             }
         };
-        if on { Self::On } else { Self::Off }
+        if on { Self::Styled } else { Self::Plain }
     }
 
     /// `text` in the escape sequences of `paint` (ECMA-48, SGR), or as it is.
@@ -43,8 +37,8 @@ impl Colour {
             Paint::Strong => "1",
         };
         match self {
-            Self::On => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-            Self::Off => text.to_owned(),
+            Self::Styled => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            Self::Plain => text.to_owned(),
         }
     }
 }
@@ -57,10 +51,10 @@ mod tests {
     fn the_flag_beats_the_variable_which_beats_the_terminal() {
         let none: Environment = [("NO_COLOR".to_owned(), "1".to_owned())].into_iter().collect();
         let empty = Environment::default();
-        assert_eq!(Colour::choose(ColorChoice::Auto, &empty, true), Colour::On);
-        assert_eq!(Colour::choose(ColorChoice::Auto, &empty, false), Colour::Off);
-        assert_eq!(Colour::choose(ColorChoice::Auto, &none, true), Colour::Off);
-        assert_eq!(Colour::choose(ColorChoice::Always, &none, false), Colour::On);
-        assert_eq!(Colour::choose(ColorChoice::Never, &empty, true), Colour::Off);
+        assert_eq!(Colour::choose(ColorChoice::Auto, &empty, true), Colour::Styled);
+        assert_eq!(Colour::choose(ColorChoice::Auto, &empty, false), Colour::Plain);
+        assert_eq!(Colour::choose(ColorChoice::Auto, &none, true), Colour::Plain);
+        assert_eq!(Colour::choose(ColorChoice::Always, &none, false), Colour::Styled);
+        assert_eq!(Colour::choose(ColorChoice::Never, &empty, true), Colour::Plain);
     }
 }

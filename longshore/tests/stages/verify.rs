@@ -385,7 +385,7 @@ fn kill_one(repository: &Repository, runner: &str, there: impl Fn() -> bool) {
         .clear();
     command.env = environment.collect();
     let command = command.env("FOLDER", repository.root()).env("RUNNER", runner);
-    let mut run = Background::start(&command).unwrap();
+    let mut run = Background::start(&command, &Cancel::default()).unwrap();
     let began = Instant::now();
     while !there() {
         assert!(began.elapsed() < Duration::from_secs(120), "{:?}", run.log());
@@ -432,7 +432,7 @@ impl Daemon {
                 "--default-address-pool",
                 "base=10.211.0.0/16,size=24",
             ]);
-        let mut child = Background::start(&command).unwrap();
+        let mut child = Background::start(&command, &Cancel::default()).unwrap();
         let began = Instant::now();
         while !child.log().iter().any(|line| line.contains("API listen on")) {
             assert!(began.elapsed() < Duration::from_secs(60), "{:?}", child.log());

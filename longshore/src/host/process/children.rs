@@ -35,7 +35,7 @@ struct Process {
 
 /// Removes the entry when the child has ended.
 #[derive(Debug)]
-pub(super) struct Entered(Option<PathBuf>);
+pub(in crate::host) struct Entered(Option<PathBuf>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -55,7 +55,7 @@ impl Children {
 
     /// Best effort: a child without an entry only outlives a run that is killed.
     /// (Killed between the start and this entry, a run leaves such a child too.)
-    pub(super) fn record(&self, pid: u32, command: &Command) -> Entered {
+    pub(in crate::host) fn record(&self, pid: u32, command: &Command) -> Entered {
         let write = || -> Option<PathBuf> {
             let child = Process::of(i32::try_from(pid).ok()?)?;
             let entry = Entry { child, owner: self.owner.clone(), command: command.to_string() };

@@ -11,8 +11,8 @@ use super::{Command, ProcessError};
 /// How often a program that is just being written is tried again, and how long apart.
 const BUSY: (u32, Duration) = (50, Duration::from_millis(20));
 
-/// Starts `command` in a group of its own, with both outputs piped.
-pub(super) fn spawn(command: &Command, stdin: Stdio) -> Result<Child, ProcessError> {
+/// `command` for the system: in a group of its own, with both outputs piped.
+pub(in crate::host) fn prepared(command: &Command, stdin: Stdio) -> std::process::Command {
     #[expect(clippy::disallowed_methods, reason = "this is the door for processes")]
     let mut child = std::process::Command::new(&command.program);
     if command.clear {
@@ -22,13 +22,22 @@ pub(super) fn spawn(command: &Command, stdin: Stdio) -> Result<Child, ProcessErr
         child.env_remove(name);
     }
     child.args(&command.args).envs(&command.env);
-    // A prompt would wait for ever: nobody is there to answer.
-    child.env("GIT_TERMINAL_PROMPT", "0");
     if let Some(cwd) = &command.cwd {
         child.current_dir(cwd);
     }
     child.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     Group::prepare(&mut child);
+    child
+}
+
+/// Starts what was [`prepared`] of `command`.
+///
+/// # Errors
+/// [`ProcessError::Missing`] and [`ProcessError::Start`], which say what can be mended.
+pub(in crate::host) fn spawn(
+    child: &mut std::process::Command,
+    command: &Command,
+) -> Result<Child, ProcessError> {
     let mut tries = 0;
     loop {
         match child.spawn() {

@@ -74,7 +74,10 @@ pub(super) fn run(
     }
     let started = Instant::now();
     let stdin = if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
-    let mut child = start::spawn(command, stdin)?;
+    let mut prepared = start::prepared(command, stdin);
+    // A prompt would wait for ever: nobody is there to answer.
+    prepared.env("GIT_TERMINAL_PROMPT", "0");
+    let mut child = start::spawn(&mut prepared, command)?;
     let group = Group::of(&child);
     let _record = cancel.children().map(|children| children.record(child.id(), command));
     let (sender, receiver) = mpsc::sync_channel(16);

@@ -194,18 +194,6 @@ fn one_that_left_the_group_does_not_hold_us_either() {
 }
 
 #[test]
-fn a_running_service_is_told_to_end_and_says_how() {
-    let (sender, receiver) = mpsc::channel();
-    let script = "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done";
-    let running = child(script).start(&Cancel::default(), move |_, line| {
-        let _ = sender.send(line.to_owned());
-    });
-    assert_eq!(receiver.recv_timeout(Duration::from_secs(10)).unwrap(), "up");
-    assert!(running.is_running());
-    assert_eq!(running.stop(15).unwrap().code, Some(0));
-}
-
-#[test]
 fn secrets_are_in_no_line_and_no_message() {
     let secrets = Secrets::new(["hunter-two"]);
     let command = child("echo it is hunter-two >&2; exit 1").secrets(&secrets);

@@ -125,7 +125,7 @@ pub(super) fn enter(
     }
     let argv = argv(task)?;
     let command = namespaces.command(root.folder(), wd, (user, group)).args(argv);
-    start(command, task, &environment(task, home(&root, user)), true)
+    start(command, task, &environment(task, home(&root, user)), true, cancel)
 }
 
 /// Starts a service's program as this user's own process, from its image unpacked at `folder`.
@@ -137,7 +137,7 @@ pub(super) fn plain(task: &Task, folder: &Path, cancel: &Cancel) -> anyhow::Resu
         .ok_or_else(|| image_fault(task, &format!("there is no `{}` in it", argv[0])))?;
     let wd = root.resolve(Path::new(&task.image.config.config.working_dir))?;
     std::fs::create_dir_all(&wd).fault(Exit::Machine, "could not make a working folder")?;
-    start(Command::new(program).args(&argv[1..]).cwd(wd), task, &env, false)
+    start(Command::new(program).args(&argv[1..]).cwd(wd), task, &env, false, cancel)
 }
 
 fn start(
@@ -145,12 +145,13 @@ fn start(
     task: &Task,
     env: &BTreeMap<String, String>,
     inside: bool,
+    cancel: &Cancel,
 ) -> anyhow::Result<Local> {
     let mut command = command.clear();
     for (name, value) in env {
         command = command.env(name, value);
     }
-    let child = Background::start(&command).map_err(machine)?;
+    let child = Background::start(&command, cancel).map_err(machine)?;
     let addresses = task.port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).into_iter().collect();
     Ok(Local { child, addresses, inside })
 }
