@@ -20,7 +20,7 @@ use crate::cli::{ColorChoice, ProgressChoice};
 use crate::event::{Event, Summary};
 use crate::host::environment::Environment;
 
-use crate::diagnostic::Colour;
+use style::Colour;
 
 /// Draws a run as it goes on, then what it came to.
 pub trait Reporter {

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use crate::event::{Event, Outcome, Summary};
 use crate::plan::JobId;
 
-use crate::diagnostic::Colour;
-
-use super::style::Paint;
+use super::style::{Colour, Paint};
 use super::{Reporter, Tools, Writer, measure, summary, tell};
 
 pub(super) struct Plain {
@@ -123,7 +121,7 @@ mod tests {
     #[test]
     fn a_run_is_a_few_calm_lines() {
         let page = fixture::Page::default();
-        fixture::show(&mut Plain::new(page.writer(), Colour::Plain, Tools::Failures));
+        fixture::show(&mut Plain::new(page.writer(), Colour::Off, Tools::Failures));
         let expected = "   cached lint gateway
   running build gateway, orders  30s
   warning build gateway, orders: the cache is damaged
@@ -135,13 +133,13 @@ mod tests {
         let text = page.text();
         let (lines, end) = text.split_at(expected.len().min(text.len()));
         assert_eq!(lines, expected);
-        assert_eq!(end, summary::whole(&fixture::summary(), Colour::Plain));
+        assert_eq!(end, summary::whole(&fixture::summary(), Colour::Off));
     }
 
     #[test]
     fn every_line_of_the_tools_on_request() {
         let page = fixture::Page::default();
-        fixture::show(&mut Plain::new(page.writer(), Colour::Styled, Tools::Everything));
+        fixture::show(&mut Plain::new(page.writer(), Colour::On, Tools::Everything));
         let line = "\u{1b}[2m          build:services | go: downloading\u{1b}[0m\n";
         assert!(page.text().contains(line), "{}", page.text());
     }

@@ -10,9 +10,7 @@ use crate::host::environment::Environment;
 use crate::plan::JobId;
 
 use super::plain::Lines;
-use crate::diagnostic::Colour;
-
-use super::style::Paint;
+use super::style::{Colour, Paint};
 use super::{Reporter, Tools, Writer, measure, summary, tell};
 
 /// Between two frames of a spinner.
@@ -86,8 +84,9 @@ impl Bars {
     ) -> Self {
         let multi = MultiProgress::with_draw_target(target);
         let whole = multi.add(ProgressBar::new(0));
-        let template =
-            format!("{:>9} {} {{pos}}/{{len}}{{msg}}  {{took}}", "", colour.paint(Paint::Good, "{bar:24}"));
+        // The message is last and may be cut: the rest fits into forty columns.
+        let bar = colour.paint(Paint::Good, "{bar:14}");
+        let template = format!("{:>9} {bar} {{pos}}/{{len}}  {{took}}{{wide_msg}}", "");
         whole.set_style(style(&template, glyphs));
         let lines = Lines::new(colour, tools);
         Self { multi, whole, running: BTreeMap::new(), lines, writer, colour, glyphs, failed: 0 }
@@ -199,7 +198,7 @@ mod tests {
 
     fn bars(terminal: &InMemoryTerm, page: &fixture::Page) -> Bars {
         let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
-        Bars::new(target, page.writer(), Colour::Plain, Tools::Failures, Glyphs::Ascii)
+        Bars::new(target, page.writer(), Colour::Off, Tools::Failures, Glyphs::Ascii)
     }
 
     fn drawn(terminal: &InMemoryTerm) -> Vec<String> {
@@ -269,7 +268,7 @@ mod tests {
             !text.contains("/6") && text.contains("     done build gateway, orders  12.3 MB  4.2s"),
             "{text}"
         );
-        assert_eq!(page.text(), summary::whole(&fixture::summary(), Colour::Plain));
+        assert_eq!(page.text(), summary::whole(&fixture::summary(), Colour::Off));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use crate::event::{Event, Summary};
 
+use super::style::Colour;
 use super::{Reporter, Writer, summary, tell};
-use crate::diagnostic::Colour;
 
 pub(super) struct Quiet {
     writer: Writer,
@@ -32,11 +32,11 @@ mod tests {
     #[test]
     fn only_failures_are_told() {
         let page = fixture::Page::default();
-        fixture::show(&mut Quiet::new(page.writer(), Colour::Plain));
+        fixture::show(&mut Quiet::new(page.writer(), Colour::Off));
         assert!(page.text().starts_with("failed: test orders\n  error: tests failed\n"));
         assert!(!page.text().contains("done"));
         let page = fixture::Page::default();
-        Quiet::new(page.writer(), Colour::Plain).finish(&Summary::default());
+        Quiet::new(page.writer(), Colour::Off).finish(&Summary::default());
         assert_eq!(page.text(), "");
     }
 }

@@ -1,8 +1,14 @@
 //! Colour: only where a person sees it, and nothing is said by colour alone.
 
 use crate::cli::ColorChoice;
-use crate::diagnostic::Colour;
 use crate::host::environment::Environment;
+
+/// Whether to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    On,
+    Off,
+}
 
 /// What colours mean here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +30,7 @@ impl Colour {
                 terminal && environment.get("NO_COLOR").is_none() && environment.get("TERM") != Some("dumb")
             }
         };
-        if on { Self::Styled } else { Self::Plain }
+        if on { Self::On } else { Self::Off }
     }
 
     /// `text` in the escape sequences of `paint` (ECMA-48, SGR), or as it is.
@@ -37,8 +43,8 @@ impl Colour {
             Paint::Strong => "1",
         };
         match self {
-            Self::Styled => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-            Self::Plain => text.to_owned(),
+            Self::On => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            Self::Off => text.to_owned(),
         }
     }
 }
@@ -51,10 +57,10 @@ mod tests {
     fn the_flag_beats_the_variable_which_beats_the_terminal() {
         let none: Environment = [("NO_COLOR".to_owned(), "1".to_owned())].into_iter().collect();
         let empty = Environment::default();
-        assert_eq!(Colour::choose(ColorChoice::Auto, &empty, true), Colour::Styled);
-        assert_eq!(Colour::choose(ColorChoice::Auto, &empty, false), Colour::Plain);
-        assert_eq!(Colour::choose(ColorChoice::Auto, &none, true), Colour::Plain);
-        assert_eq!(Colour::choose(ColorChoice::Always, &none, false), Colour::Styled);
-        assert_eq!(Colour::choose(ColorChoice::Never, &empty, true), Colour::Plain);
+        assert_eq!(Colour::choose(ColorChoice::Auto, &empty, true), Colour::On);
+        assert_eq!(Colour::choose(ColorChoice::Auto, &empty, false), Colour::Off);
+        assert_eq!(Colour::choose(ColorChoice::Auto, &none, true), Colour::Off);
+        assert_eq!(Colour::choose(ColorChoice::Always, &none, false), Colour::On);
+        assert_eq!(Colour::choose(ColorChoice::Never, &empty, true), Colour::Off);
     }
 }

@@ -3,9 +3,7 @@
 use crate::event::{JobFailure, Summary};
 
 use super::measure;
-use crate::diagnostic::Colour;
-
-use super::style::Paint;
+use super::style::{Colour, Paint};
 
 /// Every failure with all that is known of it; empty without one.
 pub fn failures(summary: &Summary, colour: Colour) -> String {
@@ -89,11 +87,11 @@ failed: test orders
 
 2 done, 1 cached, 1 failed, 1 stopped, 1 skipped in 2m 05s
 ";
-        assert_eq!(whole(&fixture::summary(), Colour::Plain), expected);
+        assert_eq!(whole(&fixture::summary(), Colour::Off), expected);
     }
 
     #[test]
     fn nothing_to_do_is_said() {
-        assert_eq!(whole(&Summary::default(), Colour::Plain), "nothing to do in 0.0s\n");
+        assert_eq!(whole(&Summary::default(), Colour::Off), "nothing to do in 0.0s\n");
     }
 }
