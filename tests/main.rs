@@ -16,5 +16,6 @@ mod repository;
 mod samples;
 mod self_check;
 mod shop;
+mod status;
 mod tool;
 mod versions;

@@ -1,6 +1,7 @@
 //! The command line: its types, and from them to the commands.
 
 pub mod check;
+pub mod doctor;
 pub mod pipeline;
 pub mod run;
 pub mod setup;

@@ -7,7 +7,8 @@ mod programs;
 use serde::Serialize;
 
 use crate::config;
-use crate::fault::Exit;
+use crate::diagnostic::Diagnostics;
+use crate::fault::{Exit, Fault};
 use crate::tools::Setup;
 use crate::workspace::Workspace;
 
@@ -83,6 +84,42 @@ pub fn registry(name: &str, answer: &anyhow::Result<()>) -> Check {
             remedy: "check the address, the network and `docker login`".to_owned(),
         },
     }
+}
+
+/// What the Git remote said when it was asked whether it is there.
+pub fn git_remote(name: &str, answer: &anyhow::Result<()>) -> Check {
+    let name = format!("git remote {name}");
+    match answer {
+        Ok(()) => well(&name, "answers"),
+        Err(error) => {
+            let remedy = "add it with `git remote add`, or check its address, the network and your key";
+            ill(&name, State::Missing, format!("{error:#}"), "answers", remedy)
+        }
+    }
+}
+
+/// What is not asked without a network.
+pub fn unasked(name: &str) -> Check {
+    ill(name, State::Warn, "not asked", "answers", "run it without `--offline`")
+}
+
+/// A part of the repository that can't be used, so that what depends on it is not looked at.
+pub fn broken(name: &str, error: &anyhow::Error) -> Check {
+    let (found, remedy) = match error.downcast_ref::<Diagnostics>() {
+        Some(Diagnostics(faults)) => {
+            let first = faults.first().map_or_else(String::new, |fault| fault.message.clone());
+            let more = match faults.len() {
+                0 | 1 => String::new(),
+                count => format!(", and {} more", count - 1),
+            };
+            (format!("{first}{more}"), "`cargo xtask check` shows where".to_owned())
+        }
+        None => {
+            let hint = error.downcast_ref::<Fault>().and_then(|fault| fault.hint.clone());
+            (format!("{error:#}"), hint.unwrap_or_default())
+        }
+    };
+    ill(name, State::Missing, found, "", &remedy)
 }
 
 /// 4 if a release can't run here, else `None`.
@@ -172,6 +209,20 @@ mod tests {
              a release can run here, with 1 warning\n"
         );
         assert_eq!(exit(&checks()), None);
+    }
+
+    #[test]
+    fn what_is_broken_is_told_with_its_remedy() {
+        let faults = ["no `[project]`", "unknown key `servces`"].map(crate::diagnostic::Diagnostic::error);
+        let check = broken("configuration", &Diagnostics(faults.into()).into());
+        assert_eq!((check.state, check.found.as_str()), (State::Missing, "no `[project]`, and 1 more"));
+        assert!(check.remedy.contains("check"));
+        let fault = Fault::new(Exit::Machine, "not in a Git repository").hint("run `git init`");
+        let check = broken("repository", &fault.into());
+        assert_eq!(
+            (check.found.as_str(), check.remedy.as_str()),
+            ("not in a Git repository", "run `git init`")
+        );
     }
 
     #[test]

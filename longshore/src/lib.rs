@@ -40,6 +40,7 @@ pub mod resolve;
 pub mod results;
 pub mod session;
 pub mod stage;
+pub mod status;
 pub mod tools;
 pub mod verdict;
 pub mod version;

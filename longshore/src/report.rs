@@ -10,6 +10,7 @@ mod plain;
 pub mod plan;
 mod progress;
 mod quiet;
+pub mod status;
 pub mod style;
 pub mod summary;
 pub mod table;

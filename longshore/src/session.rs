@@ -64,7 +64,10 @@ pub fn place(
 }
 
 /// The user's cache: where the platform's conventions put it.
-fn cache(environment: &Environment) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// [`Exit::Machine`] where no variable says where.
+pub fn cache(environment: &Environment) -> anyhow::Result<PathBuf> {
     let set = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || {
         set("HOME").map(|home| home.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" }))

@@ -87,7 +87,7 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
         Command::Check => super::check::check(&global, environment, cancel),
         Command::Status(args) => super::status::status(&global, environment, cancel, &args),
         Command::Setup => super::setup::setup(&global, environment, cancel),
-        Command::Doctor(args) => super::setup::doctor(&global, environment, cancel, args.format),
+        Command::Doctor(args) => super::doctor::doctor(&global, environment, cancel, args.format),
     }
 }
 
