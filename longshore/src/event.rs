@@ -163,7 +163,10 @@ impl Event {
     /// Applies `change` to every text in it that a tool or an error may have written.
     pub fn rewrite(&mut self, change: &dyn Fn(&mut String)) {
         match self {
-            Self::JobStatus { status: text, .. } | Self::JobOutput { line: text, .. } => change(text),
+            Self::RunStarted { command: text, .. }
+            | Self::JobStarted { title: text, .. }
+            | Self::JobStatus { status: text, .. }
+            | Self::JobOutput { line: text, .. } => change(text),
             Self::Warning { message, hint, .. } => {
                 change(message);
                 hint.iter_mut().for_each(change);
@@ -176,11 +179,7 @@ impl Event {
                 }
                 Outcome::Skipped { .. } | Outcome::Stopped => {}
             },
-            Self::RunStarted { .. }
-            | Self::JobStarted { .. }
-            | Self::JobRunning { .. }
-            | Self::JobProgress { .. }
-            | Self::RunFinished { .. } => {}
+            Self::JobRunning { .. } | Self::JobProgress { .. } | Self::RunFinished { .. } => {}
         }
     }
 }
