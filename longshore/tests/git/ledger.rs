@@ -51,7 +51,7 @@ fn the_same_commit_again_is_adopted_and_another_is_refused() {
 
     let mut ours = theirs.clone();
     ours.released_by = "Somebody Else <b@example.com>".into();
-    assert_eq!(ledger.record(&[ours]).unwrap(), [theirs.clone()]);
+    assert_eq!(ledger.record(&[ours]).unwrap(), std::slice::from_ref(&theirs));
     assert_eq!(ledger.book().unwrap().tip, tip, "nothing to write");
 
     let other = record("gateway", "1.0.0", &repository.commit("fix: a", &[]));
