@@ -15,7 +15,7 @@ use crate::host::environment::Environment;
 use crate::host::lock::{Lock, Wait};
 use crate::host::process::reap_stale;
 use crate::host::secrets::Secrets;
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::pipeline::{Order, Prepared, make_folders, prepare};
 use crate::plan::{Job, Stage};
 use crate::release::decide::Goal;
@@ -134,6 +134,13 @@ fn begin(session: &Session) -> anyhow::Result<Lock> {
     let lock = Lock::take(&state.join("lock"), &command, Wait::UntilFree, &session.cancel, waiting)?;
     for ended in reap_stale(state) {
         report::note(&format!("ended what a killed run left: {ended}"));
+    }
+    let before = journal::read(&journal::path(state))?;
+    if let Some(command) = journal::killed(&before) {
+        let finished = report::measure::plural(journal::finished_jobs(&before).len(), "job");
+        report::note(&format!(
+            "the last run, `{command}`, was killed after {finished}: its work is found again"
+        ));
     }
     make_folders(session)?;
     Ok(lock)

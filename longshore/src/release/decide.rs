@@ -234,7 +234,8 @@ fn supports(
 /// The version that runs elsewhere, so that its binary is likely in the cache.
 fn support_version(facts: &ServiceFacts, snapshot: &Decision) -> Version {
     let newest = facts.newest.as_ref().map(|record| record.version.clone());
-    newest.or_else(|| snapshot.outcome.version().cloned()).unwrap_or(Version::new(0, 0, 0))
+    let base = || facts.base.as_ref().map(|base| base.version.clone());
+    newest.or_else(base).or_else(|| snapshot.outcome.version().cloned()).unwrap_or(Version::new(0, 0, 0))
 }
 
 fn service(
@@ -247,7 +248,11 @@ fn service(
 ) -> anyhow::Result<ServiceRelease> {
     let facts = &ground.facts.services[name];
     let mut settings = ground.settings[name].clone();
-    if !ask.platforms.is_empty() {
+    if role == Role::Support {
+        // It only runs here.
+        let host = Platform::host_images();
+        settings.platforms.retain(|platform| Some(platform) == host.as_ref());
+    } else if !ask.platforms.is_empty() {
         settings.platforms.retain(|platform| ask.platforms.contains(platform));
     }
     let declared = &ground.config.services[name];
