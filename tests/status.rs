@@ -112,3 +112,19 @@ fn setup_prints_what_there_is_and_names_what_can_t_be_had() {
     repository.edit("pipeline.toml", "go = \"1.99.99\"\n", "golangci-lint = \"2.99.99\"\n");
     repository.longshore(&["setup", "--offline"]).code(4).stderr_has("golangci-lint 2.99.99");
 }
+
+#[test]
+fn a_switch_in_a_variable_takes_the_usual_words_and_an_empty_variable_is_none() {
+    let repository = Repository::new();
+    repository.write("environments/local.toml", "");
+    repository.write("environments/prod.toml", "registry = \"registry.example.com/shop\"\n");
+    for word in ["1", "true", "yes"] {
+        let repository = Repository::new().env("LONGSHORE_OFFLINE", word);
+        repository.edit("pipeline.toml", "trivy = \"0.69.3\"", "golangci-lint = \"2.99.99\"");
+        repository.longshore(&["setup"]).code(4).stderr_has("run `setup` once without `--offline`");
+    }
+    let repository =
+        repository.env("LONGSHORE_OFFLINE", "").env("LONGSHORE_ENV", "").env("LONGSHORE_JOBS", "");
+    repository.longshore(&["status"]).code(0);
+    repository.env("LONGSHORE_OFFLINE", "perhaps").longshore(&["status"]).code(2);
+}

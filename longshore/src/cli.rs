@@ -9,8 +9,10 @@ pub mod status;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::host::environment::Environment;
 use crate::plan::Stage;
 use crate::platform::Platform;
 
@@ -22,6 +24,7 @@ use crate::platform::Platform;
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask",
+    bin_name = "cargo xtask",
     version,
     propagate_version = true,
     max_term_width = 100,
@@ -55,7 +58,7 @@ pub struct Global {
     #[arg(short, long, global = true, value_name = "N", env = "LONGSHORE_JOBS")]
     pub jobs: Option<std::num::NonZeroUsize>,
     /// After a failure go on with everything that does not depend on it
-    #[arg(long, global = true, env = "LONGSHORE_KEEP_GOING")]
+    #[arg(long, global = true, env = "LONGSHORE_KEEP_GOING", value_parser = BoolishValueParser::new())]
     pub keep_going: bool,
     /// How progress is shown
     #[arg(long, global = true, value_name = "HOW", default_value = "auto", env = "LONGSHORE_PROGRESS")]
@@ -64,10 +67,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "LONGSHORE_COLOR")]
     pub color: ColorChoice,
     /// Use no network: what the remote said last is used, and its age is said
-    #[arg(long, global = true, env = "LONGSHORE_OFFLINE")]
+    #[arg(long, global = true, env = "LONGSHORE_OFFLINE", value_parser = BoolishValueParser::new())]
     pub offline: bool,
     /// Show what the tools print
-    #[arg(short, long, global = true, env = "LONGSHORE_VERBOSE")]
+    #[arg(short, long, global = true, env = "LONGSHORE_VERBOSE", value_parser = BoolishValueParser::new())]
     pub verbose: bool,
 }
 
@@ -75,10 +78,13 @@ pub struct Global {
 pub enum ProgressChoice {
     /// Bars on a terminal, lines elsewhere
     Auto,
+    /// Bars
     Tty,
+    /// Lines
     Plain,
     /// A line of JSON an event, on stdout
     Json,
+    /// Failures and warnings alone
     Quiet,
 }
 
@@ -93,11 +99,11 @@ pub enum ColorChoice {
 pub enum Command {
     /// Take the services through every stage, and record what was released
     Release(ReleaseArgs),
-    /// Format, vet and module checks
+    /// Check formatting, go vet and the module files
     Lint(StageArgs),
-    /// The tests of the affected services' packages
+    /// Run the tests of the affected services' packages
     Test(StageArgs),
-    /// Compile
+    /// Compile the services for each platform
     Build(StageArgs),
     /// Build images, and with --env the variants of that environment
     Image(ImageArgs),
@@ -113,7 +119,7 @@ pub enum Command {
     Plan(PlanArgs),
     /// Check pipeline.toml and environments/*.toml
     Check,
-    /// What is released, what a release would do now, and what each environment records
+    /// Show what is released, what a release would do now, and what each environment records
     Status(StatusArgs),
     /// Install the tools that pipeline.toml pins
     Setup,
@@ -123,6 +129,21 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
+/// The command line's definition, in which a variable that is set and empty counts as absent, as CI
+/// leaves it for an input that nobody gave.
+pub fn command(environment: &Environment) -> clap::Command {
+    let given = |arg: clap::Arg| {
+        let name = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+        match name {
+            Some(name) if environment.iter().any(|(known, value)| known == name && value.is_empty()) => {
+                arg.env(Resettable::Reset)
+            }
+            _ => arg,
+        }
+    };
+    Cli::command().mut_args(given).mut_subcommands(|command| command.mut_args(given))
+}
+
 /// Which services, and compared with what.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Selection {
@@ -130,7 +151,7 @@ pub struct Selection {
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
     /// All services, affected or not
-    #[arg(long, env = "LONGSHORE_ALL")]
+    #[arg(long, env = "LONGSHORE_ALL", value_parser = BoolishValueParser::new())]
     pub all: bool,
     /// Affected since this commit, instead of since each service's last release
     #[arg(long, value_name = "REF", env = "LONGSHORE_SINCE", conflicts_with = "all")]
@@ -140,10 +161,10 @@ pub struct Selection {
 /// How versions are made.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Versioning {
-    /// A version of this very state, never recorded: X.Y.Z-dev.N.gSHA
-    #[arg(long, env = "LONGSHORE_SNAPSHOT", conflicts_with_all = ["pre", "bump"])]
+    /// Make a version of this very state, never recorded: X.Y.Z-dev.N.gSHA
+    #[arg(long, env = "LONGSHORE_SNAPSHOT", value_parser = BoolishValueParser::new(), conflicts_with_all = ["pre", "bump"])]
     pub snapshot: bool,
-    /// A pre-release, as rc: X.Y.Z-rc.N
+    /// Make a pre-release: with NAME rc, X.Y.Z-rc.N
     #[arg(long, value_name = "NAME", env = "LONGSHORE_PRE")]
     pub pre: Option<String>,
     /// At least this step, whatever the commits say (major leaves 0.x)
@@ -168,7 +189,7 @@ pub struct StageArgs {
     #[arg(long, value_name = "DIR", env = "LONGSHORE_FROM")]
     pub from: Option<PathBuf>,
     /// Show the plan and its commands, and run nothing
-    #[arg(long, env = "LONGSHORE_DRY_RUN")]
+    #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub dry_run: bool,
 }
 
@@ -196,6 +217,7 @@ pub struct PlanArgs {
     pub selection: Selection,
     #[command(flatten)]
     pub versioning: Versioning,
+    /// Leave out stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',', env = "LONGSHORE_SKIP")]
     pub skip: Vec<Stage>,
     /// The form of the plan on stdout

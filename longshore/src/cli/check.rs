@@ -19,10 +19,14 @@ pub fn check(global: &Global, environment: Environment, cancel: &Cancel) -> anyh
     let (config, diagnostics) = config::check(&workspace.root, &file)?;
     let Some(config) = config else { return Err(Diagnostics(diagnostics).into()) };
     let text = format!(
-        "{} services, {} environments: no faults\n",
-        config.services.len(),
-        config.environments.len()
+        "{}, {}: no faults\n",
+        count(config.services.len(), "service"),
+        count(config.environments.len(), "environment")
     );
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     Ok(0)
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

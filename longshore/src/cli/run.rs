@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::FromArgMatches as _;
 
 use super::pipeline as run_pipeline;
 use super::{BumpChoice, Cli, Command, Global, Selection, StageArgs, Versioning};
@@ -24,7 +24,11 @@ use crate::version::Bump;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let environment = Environment::from_process();
+    let parsed = super::command(&environment).try_get_matches().and_then(|matches| {
+        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut super::command(&environment)))
+    });
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors; a closed pipe is none of ours.
@@ -32,7 +36,6 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
         }
     };
-    let environment = Environment::from_process();
     let colour = Colour::choose(cli.global.color, &environment, std::io::stderr().is_terminal());
     let cancel = Cancel::default();
     // Without a handler a signal ends this process at once, and the next run cleans up after it.
@@ -53,7 +56,12 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
     let global = cli.global;
     match cli.command {
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "cargo-xtask", &mut std::io::stdout().lock());
+            clap_complete::generate(
+                shell,
+                &mut super::command(&environment),
+                "cargo-xtask",
+                &mut std::io::stdout().lock(),
+            );
             Ok(0)
         }
         Command::Release(args) => {
