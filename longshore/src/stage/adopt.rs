@@ -12,7 +12,7 @@ use crate::plan::{JobId, Stage, State};
 use crate::platform::Platform;
 use crate::release::ServiceRelease;
 use crate::stage::draft::{Draft, Sketch, Source};
-use crate::stage::image::jobs::{index, platform_job};
+use crate::stage::image::jobs::platform_job;
 use crate::stage::{Action, Binary, Finish, ManifestOutput, Output, Scope};
 
 /// One platform of one service, from the `dist/` of another run.
@@ -32,7 +32,7 @@ pub enum What {
 }
 
 /// The jobs that take images, or else binaries, from where `draft.source` says. Gives the jobs that
-/// leave binaries, for the image stage; `None` where everything is built here.
+/// leave binaries, for the image stage, which adds the indexes too; `None` where everything is built here.
 ///
 /// # Errors
 /// [`Exit::Usage`] where the folder lacks a service or platform, or is of another commit or version.
@@ -80,11 +80,6 @@ pub fn jobs(
         return Err(Fault::new(Exit::Usage, format!("nothing was left for {}", missing.join(", ")))
             .hint("name every folder that a `build` or `image` run of this commit wrote, or the platforms to take with `--platform`")
             .into());
-    }
-    for (name, service) in &release.services {
-        if service.image_platforms().all(|platform| draft.has(&platform_job(name, platform))) {
-            index(draft, name, service);
-        }
     }
     Ok(Some(binaries))
 }

@@ -58,10 +58,11 @@ impl Target {
     }
 }
 
-/// One job a subject; it waits for every gate of every service (invariant 5).
+/// One job a subject; it waits for every gate of every service (invariant 5), and, where gates are left
+/// out, for every image: of a release that can't be whole nothing leaves.
 pub fn jobs(draft: &mut Draft<'_>) {
     let release = draft.release;
-    let gates = draft.gates();
+    let before = [draft.gates(), draft.of(Stage::Build), draft.of(Stage::Image)].concat();
     let names: Vec<String> = release.subjects().map(|(name, _)| name.clone()).collect();
     for (name, service) in release.subjects() {
         let index = index_job(name);
@@ -81,18 +82,16 @@ pub fn jobs(draft: &mut Draft<'_>) {
             policy: release.policy(),
             siblings: names.iter().filter(|other| *other != name).cloned().collect(),
         };
-        let mut needs = gates.clone();
-        needs.push(index);
         draft.add(Sketch {
             id: JobId::new(Stage::Push, &[name]),
             stage: Stage::Push,
             service: Some(name.clone()),
             platform: None,
             title: format!("{name} to {}", release.repository(name)),
-            needs,
+            needs: before.clone(),
             cost: 5,
             state: State::Depends,
-            why: "on every gate of every service".to_owned(),
+            why: "on every image and gate of every service".to_owned(),
             action: Action::Push(spec),
         });
     }

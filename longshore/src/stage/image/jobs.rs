@@ -75,7 +75,7 @@ fn add_image(
 
 /// The index and, where the release asks for it, the variant, over the platforms' jobs that the draft
 /// has.
-pub fn index(draft: &mut Draft<'_>, name: &str, service: &ServiceRelease) {
+fn index(draft: &mut Draft<'_>, name: &str, service: &ServiceRelease) {
     let manifests: Vec<JobId> = service
         .image_platforms()
         .map(|platform| platform_job(name, platform))
