@@ -1,0 +1,141 @@
+//! Gates that say no, and machines that can't say anything: the exit code, and that nothing was published.
+
+use std::path::Path;
+
+use crate::registry::Registry;
+use crate::repository::{Repository, Run};
+use crate::shop::shop_with;
+
+/// A shop with a registry; `None` where this machine has none.
+fn shop() -> Option<(Registry, Repository)> {
+    let registry = Registry::start()?;
+    let shop = shop_with(&registry);
+    Some((registry, shop))
+}
+
+/// A release into `dev` that leaves stages out.
+fn release(shop: &Repository, skip: &str, args: &[&str]) -> Run {
+    shop.longshore(&[&["release", "--env", "dev", "--skip", skip], args].concat())
+}
+
+/// Invariant 5: not a blob, not a ref.
+#[track_caller]
+fn nothing_was_published(registry: &Registry, shop: &Repository) {
+    let log = registry.log();
+    assert!(!log.contains("\"PUT ") && !log.contains("\"POST ") && !log.contains("\"PATCH "), "{log}");
+    let refs = shop.git(["ls-remote", "origin"]);
+    assert!(!refs.contains("refs/longshore") && !refs.contains("refs/tags"), "{refs}");
+    assert!(!shop.path("dist/oci").exists());
+}
+
+#[test]
+fn a_test_that_fails_publishes_nothing() {
+    let Some((registry, shop)) = shop() else { return };
+    shop.write("pkg/store/store_test.go", FAILING).commit("test: a word");
+    let run = release(&shop, "lint,scan,verify", &[]).code(3);
+    assert!(run.stderr.contains("TestWord") && run.stderr.contains("the word is wrong"), "{run}");
+    nothing_was_published(&registry, &shop);
+}
+
+const FAILING: &str = r#"package store
+
+import "testing"
+
+func TestWord(t *testing.T) {
+	t.Fatal("the word is wrong")
+}
+"#;
+
+#[test]
+fn findings_of_lint_publish_nothing() {
+    let Some((registry, shop)) = shop() else { return };
+    shop.append("pkg/store/store.go", "\nvar   Wide = 1\n").commit("feat: wide");
+    let run = release(&shop, "test,scan,verify", &[]).code(3);
+    assert!(run.stderr.contains("pkg/store/store.go"), "{run}");
+    shop.write("pkg/store/store.go", VET).commit("fix: narrow");
+    let run = release(&shop, "test,scan,verify", &[]).code(3);
+    assert!(run.stderr.contains("%d"), "{run}");
+    nothing_was_published(&registry, &shop);
+}
+
+const VET: &str = r#"// Package store holds a word.
+package store
+
+import "fmt"
+
+// Word is the word.
+const Word = "store"
+
+// Say says it.
+func Say() string { return fmt.Sprintf("%d", Word) }
+"#;
+
+#[test]
+fn an_error_of_the_compiler_publishes_nothing_and_stops_no_sibling() {
+    let Some((registry, shop)) = shop() else { return };
+    shop.append("cmd/web/main.go", "\nvar _ = missing\n").commit("feat: broken");
+    let run = release(&shop, "lint,test,scan,verify", &["--keep-going"]).code(1);
+    assert!(run.stderr.contains("undefined: missing"), "{run}");
+    nothing_was_published(&registry, &shop);
+    assert!(shop.path("dist/images/api/index.json").exists(), "the other was built: {run}");
+    // The summary repeats it at the end.
+    let last: Vec<&str> = run.stderr.lines().rev().take(25).collect();
+    assert!(last.iter().any(|line| line.contains("undefined: missing")), "{run}");
+}
+
+#[test]
+fn every_failure_is_repeated_at_the_end() {
+    let Some((registry, shop)) = shop() else { return };
+    shop.append("cmd/web/main.go", "\nvar _ = missing\n");
+    shop.write("pkg/store/store_test.go", FAILING).commit("feat: broken");
+    let run = release(&shop, "lint,scan,verify", &["--keep-going"]);
+    assert!([1, 3].contains(&run.code), "{run}");
+    assert!(run.stderr.contains("undefined: missing") && run.stderr.contains("the word is wrong"), "{run}");
+    nothing_was_published(&registry, &shop);
+}
+
+/// Makes `web` depend on a module with a known critical advisory.
+fn make_vulnerable(shop: &Repository) {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/vulnerable");
+    for (from, to) in [("main.go", "cmd/web/main.go"), ("go.sum", "go.sum")] {
+        shop.write(to, std::fs::read(fixture.join(from)).unwrap());
+    }
+    let modfile = std::fs::read_to_string(fixture.join("go.mod")).unwrap();
+    let (_, rest) = modfile.split_once('\n').unwrap();
+    shop.write("go.mod", format!("module example.com/shop\n{rest}")).commit("feat: a dependency");
+}
+
+#[test]
+fn findings_of_the_scanner_publish_nothing() {
+    let Some((registry, shop)) = shop() else { return };
+    let Some(shop) = shop.scanner() else { return };
+    make_vulnerable(&shop);
+    let run = release(&shop, "lint,test,verify", &["--keep-going"]).code(3);
+    assert!(run.stderr.contains("CVE-"), "{run}");
+    nothing_was_published(&registry, &shop);
+    assert_eq!(shop.artifacts()["services"]["web"]["platforms"]["linux/amd64"]["verdicts"]["scan"], "fail");
+    assert_eq!(shop.artifacts()["services"]["api"]["platforms"]["linux/amd64"]["verdicts"]["scan"], "pass");
+}
+
+#[test]
+fn no_database_is_no_verdict() {
+    let Some((registry, shop)) = shop() else { return };
+    let Some(trivy) = crate::tool::trivy() else { return };
+    let shop = shop.env("LONGSHORE_TRIVY", trivy);
+    release(&shop, "lint,test,verify", &[]).code(4).stderr_has("no verdict");
+    nothing_was_published(&registry, &shop);
+    let shop = shop.env("LONGSHORE_TRIVY", "/nowhere/trivy");
+    release(&shop, "lint,test,verify", &[]).code(4);
+    nothing_was_published(&registry, &shop);
+}
+
+#[test]
+fn a_service_that_does_not_get_ready_publishes_nothing() {
+    let Some((registry, shop)) = shop() else { return };
+    shop.edit("cmd/web/main.go", "mux.HandleFunc(\"/readyz\"", "mux.HandleFunc(\"/elsewhere\"");
+    shop.edit("cmd/web/main.go", "mux.HandleFunc(\"/\",", "mux.HandleFunc(\"/words\",");
+    shop.append("pipeline.toml", "\n[stages.verify]\ntimeout = \"3s\"\n").commit("feat: not ready");
+    let run = release(&shop, "lint,test,scan", &[]).code(3);
+    assert!(run.stderr.contains("web") && run.stderr.contains("/readyz"), "{run}");
+    nothing_was_published(&registry, &shop);
+}
