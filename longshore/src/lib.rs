@@ -2,15 +2,22 @@
 //!
 //! Modules in reading order:
 //!
-//! 1. what the user wrote: [`config`], reported by [`diagnostic`];
-//! 2. what is true: [`facts`] (Git, Go, the remote, the tools), gathered first and only there;
-//! 3. what follows, pure: [`version`], [`affected`], [`resolve`], [`plan`];
-//! 4. what is done: [`stage`] makes jobs, [`execute`] runs them, [`journal`] remembers them;
-//! 5. what stays: [`oci`], [`cache`], [`verdict`], [`ledger`];
-//! 6. what is shown: [`event`], [`report`];
-//! 7. the only doors to the outside: [`host`].
+//! 1. what a command is: [`cli`], with its surroundings in [`session`] and [`workspace`], tied together by
+//!    [`pipeline`]: facts → release → plan → execution → results;
+//! 2. what the user wrote: [`config`], its faults told by [`diagnostic`], its defaults applied by
+//!    [`resolve`], for each [`platform`];
+//! 3. what is true, asked first and once: [`gather`] through [`facts`]; what a service is made of is its
+//!    [`closure`], and [`fingerprint`] names and hashes inputs;
+//! 4. what follows, pure: [`affected`], [`version`], [`release`], [`plan`];
+//! 5. what is done: [`stage`] makes jobs, [`execute`] runs them until they end or [`cancel`] says so;
+//!    [`tools`] has the programs for it, [`doctor`] says which are missing, [`status`] what is to be done;
+//! 6. what is made: [`oci`] images;
+//! 7. what stays: [`cache`], [`verdict`], [`ledger`], [`artifacts`], written by [`results`];
+//! 8. what is shown: an [`event`] becomes a line of [`report`] and of the [`journal`], an error with its
+//!    exit code is a [`fault`];
+//! 9. the only doors to the outside: [`host`].
 //!
-//! The invariants that hold between them are in ARCHITECTURE.md.
+//! ARCHITECTURE.md says what holds between them, and what enforces it.
 
 pub mod affected;
 pub mod artifacts;

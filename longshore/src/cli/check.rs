@@ -1,12 +1,11 @@
 //! `check`: every fault of every file of the configuration.
 
-use std::io::Write as _;
-
 use super::Global;
 use crate::cancel::Cancel;
 use crate::config;
 use crate::diagnostic::Diagnostics;
 use crate::host::environment::Environment;
+use crate::report;
 use crate::session::place;
 
 /// Reads and checks.
@@ -18,12 +17,11 @@ pub fn check(global: &Global, environment: Environment, cancel: &Cancel) -> anyh
     let file = crate::session::pipeline(global, &workspace)?;
     let (config, diagnostics) = config::check(&workspace.root, &file)?;
     let Some(config) = config else { return Err(Diagnostics(diagnostics).into()) };
-    let text = format!(
-        "{}, {}: no faults\n",
+    report::result(&format!(
+        "{}, {}: no faults",
         count(config.services.len(), "service"),
         count(config.environments.len(), "environment")
-    );
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    ));
     Ok(0)
 }
 

@@ -56,12 +56,9 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
     let global = cli.global;
     match cli.command {
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut super::command(&environment),
-                "cargo-xtask",
-                &mut std::io::stdout().lock(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut super::command(&environment), "cargo-xtask", &mut script);
+            report::result(&String::from_utf8_lossy(&script));
             Ok(0)
         }
         Command::Release(args) => {
