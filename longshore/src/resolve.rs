@@ -3,7 +3,7 @@
 mod stages;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -77,18 +77,21 @@ pub fn default_registry() -> Registry {
 /// The Git tag's form where none is named.
 pub const DEFAULT_TAG: &str = "{service}/v{version}";
 
-/// Every service's settings.
-pub fn services(config: &Config) -> BTreeMap<String, ServiceSettings> {
-    config.services.iter().map(|(name, service)| (name.clone(), settings(config, service))).collect()
+/// Every service's settings. The paths of the configuration are relative to its own folder, those of the
+/// settings to `root`, the repository's.
+pub fn services(config: &Config, root: &Path) -> BTreeMap<String, ServiceSettings> {
+    let folder = config.root.strip_prefix(root).unwrap_or(Path::new(""));
+    let settings = |service| settings(config, folder, service);
+    config.services.iter().map(|(name, service)| (name.clone(), settings(service))).collect()
 }
 
-fn settings(config: &Config, service: &Service) -> ServiceSettings {
+fn settings(config: &Config, folder: &Path, service: &Service) -> ServiceSettings {
     ServiceSettings {
         name: service.name.value.clone(),
-        package: service.package.value.clone(),
+        package: folder.join(&service.package.value),
         platforms: platforms(config, service),
         build: build(config, service),
-        image: image(config, service),
+        image: image(config, folder, service),
         port: value(&service.port),
         health: health(service.health.as_ref().map(|health| &health.value)),
         needs: service.needs.iter().map(|need| need.value.clone()).collect(),
@@ -126,14 +129,18 @@ fn build(config: &Config, service: &Service) -> BuildSettings {
     }
 }
 
-fn image(config: &Config, service: &Service) -> ImageSettings {
+fn image(config: &Config, folder: &Path, service: &Service) -> ImageSettings {
     let (own, shared) = (&service.image, &config.image);
     fn either<T: Clone>(own: &Image, shared: &Image, of: fn(&Image) -> &Option<Located<T>>) -> Option<T> {
         value(of(own)).or_else(|| value(of(shared)))
     }
     let labels = shared.labels.iter().chain(&own.labels);
     ImageSettings {
-        base: either(own, shared, |image| &image.base).unwrap_or(Base::Scratch),
+        base: match either(own, shared, |image| &image.base) {
+            Some(Base::Layout { path, digest }) => Base::Layout { path: folder.join(path), digest },
+            Some(base) => base,
+            None => Base::Scratch,
+        },
         user: either(own, shared, |image| &image.user).unwrap_or_else(|| "65532:65532".to_owned()),
         compression: either(own, shared, |image| &image.compression).unwrap_or(Compression::Gzip),
         labels: labels.map(|(name, value)| (name.clone(), value.value.clone())).collect(),
@@ -143,7 +150,7 @@ fn image(config: &Config, service: &Service) -> ImageSettings {
             .or(shared.tags.as_ref())
             .map(|tags| tags.iter().map(|tag| tag.value).collect())
             .unwrap_or_default(),
-        files: service.files.iter().map(|(to, from)| (to.clone(), from.value.clone())).collect(),
+        files: service.files.iter().map(|(to, from)| (to.clone(), folder.join(&from.value))).collect(),
         env: service.neutral_build_args(),
     }
 }

@@ -100,7 +100,7 @@ impl Session {
             environment,
             cancel: cancel.clone(),
             stages: resolve::stages(&effective.stages),
-            settings: resolve::services(&config),
+            settings: resolve::services(&config, &workspace.root),
             pipeline: file,
             git,
             workspace,

@@ -144,6 +144,7 @@ fn order(
         }),
         skip,
         platforms: global.platform.clone(),
+        adopts: source != Source::Fresh,
         variants: false,
     };
     Ok(Order { ask, since, source })

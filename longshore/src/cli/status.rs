@@ -73,6 +73,7 @@ fn decide(session: &Session, facts: &Facts) -> anyhow::Result<decide::Decided> {
         bump: None,
         skip: BTreeSet::new(),
         platforms: Vec::new(),
+        adopts: false,
         variants: false,
     };
     let ground = Ground {

@@ -30,6 +30,8 @@ pub struct Ask {
     pub skip: BTreeSet<Stage>,
     /// None: all.
     pub platforms: Vec<Platform>,
+    /// Images come from other runs.
+    pub adopts: bool,
     /// Make the environment's variants.
     pub variants: bool,
 }
@@ -209,6 +211,8 @@ fn runs_verify(ground: Ground<'_>, ask: &Ask) -> bool {
     let skipped = ask.skip.contains(&Stage::Verify) || ground.stages.disabled.contains(&Stage::Verify);
     let wanted = match ask.target {
         Goal::Release => true,
+        // What another run left was verified there, but for `verify` itself.
+        Goal::Stage(stage) if ask.adopts => stage == Stage::Verify,
         Goal::Stage(stage) => crate::stage::plan::closure(stage).contains(&Stage::Verify),
     };
     wanted && !skipped

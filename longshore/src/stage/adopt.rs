@@ -1,6 +1,7 @@
 //! Adopt: what another run left in its `dist/` becomes this run's, after a look at every byte: binaries
 //! for `image`, images and their verdicts for the stages after it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::artifacts::{Artifact, Artifacts};
@@ -10,7 +11,7 @@ use crate::oci::layout::Layout;
 use crate::oci::types::{Descriptor, media_type};
 use crate::plan::{JobId, Stage, State};
 use crate::platform::Platform;
-use crate::release::ServiceRelease;
+use crate::release::{Role, ServiceRelease};
 use crate::stage::draft::{Draft, Sketch, Source};
 use crate::stage::image::jobs::platform_job;
 use crate::stage::{Action, Binary, Finish, ManifestOutput, Output, Scope};
@@ -31,16 +32,15 @@ pub enum What {
     Image,
 }
 
-/// The jobs that take images, or else binaries, from where `draft.source` says. Gives the jobs that
-/// leave binaries, for the image stage, which adds the indexes too; `None` where everything is built here.
+/// The jobs that take images, or else binaries, from where `draft.source` says, and what they leave. A
+/// service that only supports the others need not be there: it is built.
 ///
 /// # Errors
 /// [`Exit::Usage`] where the folder lacks a service or platform, or is of another commit or version.
-pub fn jobs(
-    draft: &mut Draft<'_>,
-) -> anyhow::Result<Option<std::collections::BTreeMap<(String, Platform), JobId>>> {
+pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<BTreeMap<(String, Platform), (JobId, What)>> {
+    let mut adopted = BTreeMap::new();
     let dists = match &draft.source {
-        Source::Fresh => return Ok(None),
+        Source::Fresh => return Ok(adopted),
         Source::From(dist) => vec![dist.clone()],
         Source::Join(dists) => dists.clone(),
     };
@@ -61,17 +61,15 @@ pub fn jobs(
         runs.push((dist, artifacts));
     }
     let release = draft.release;
-    let mut binaries = std::collections::BTreeMap::new();
     let mut missing = Vec::new();
     for (name, service) in &release.services {
         for platform in service.image_platforms() {
             match find(&runs, name, service, platform)? {
                 Some((dist, what)) => {
                     let id = add(draft, name, platform, dist, what);
-                    if what == What::Binary {
-                        binaries.insert((name.clone(), platform.clone()), id);
-                    }
+                    adopted.insert((name.clone(), platform.clone()), (id, what));
                 }
+                None if service.role == Role::Support => {}
                 None => missing.push(format!("{name} for {platform}")),
             }
         }
@@ -81,7 +79,7 @@ pub fn jobs(
             .hint("name every folder that a `build` or `image` run of this commit wrote, or the platforms to take with `--platform`")
             .into());
     }
-    Ok(Some(binaries))
+    Ok(adopted)
 }
 
 fn find(

@@ -30,11 +30,19 @@ pub fn plan(mut draft: Draft<'_>, last: impl FnOnce(&mut Draft<'_>)) -> anyhow::
     if wanted(&draft, Stage::Test) {
         test::jobs::jobs(&mut draft)?;
     }
-    let binaries = match adopt::jobs(&mut draft)? {
-        Some(binaries) => binaries,
-        None if draft.stages.contains(&Stage::Build) => build::jobs::jobs(&mut draft)?,
-        None => BTreeMap::new(),
-    };
+    let adopted = adopt::jobs(&mut draft)?;
+    let mut binaries = BTreeMap::new();
+    if draft.stages.contains(&Stage::Build) {
+        binaries = build::jobs::jobs(&mut draft, |service, platform| {
+            !adopted.contains_key(&(service.to_owned(), platform.clone()))
+        })?;
+    }
+    binaries.extend(
+        adopted
+            .into_iter()
+            .filter(|(_, (_, what))| *what == adopt::What::Binary)
+            .map(|(of, (id, _))| (of, id)),
+    );
     if draft.stages.contains(&Stage::Image) {
         image::jobs::jobs(&mut draft, &binaries);
     }

@@ -16,15 +16,19 @@ use crate::stage::draft::{Draft, Sketch};
 type Group = (Setting, Platform, Vec<String>, Vec<String>);
 
 /// One job a module, platform, toolchain and flags set. Main packages whose executables have one name
-/// would overwrite each other without a word, so they go into jobs of their own.
+/// would overwrite each other without a word, so they go into jobs of their own. Gives the job of each
+/// service and platform that is `wanted`.
 ///
 /// # Errors
 /// A flag's file that can't be read.
-pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<BTreeMap<(String, Platform), JobId>> {
+pub fn jobs(
+    draft: &mut Draft<'_>,
+    wanted: impl Fn(&str, &Platform) -> bool,
+) -> anyhow::Result<BTreeMap<(String, Platform), JobId>> {
     let mut groups: BTreeMap<Group, Vec<Target>> = BTreeMap::new();
     for (name, service) in &draft.release.services {
         let build = &service.settings.build;
-        for platform in &service.settings.platforms {
+        for platform in service.settings.platforms.iter().filter(|platform| wanted(name, platform)) {
             let group =
                 (service.inputs.setting.clone(), platform.clone(), build.flags.clone(), build.tags.clone());
             let target = target(draft, name, service, platform)?;
