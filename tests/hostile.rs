@@ -47,11 +47,20 @@ fn a_shallow_clone_never_starts_over() {
     let shallow = shop.clone_with(&["--depth=1"]);
     shallow.longshore(&["build"]).code(0);
     assert!(shallow.artifacts()["services"]["web"].is_object(), "all are affected");
+    // The clone can be deepened, and then versions follow from the whole history; else it is said how.
     let run = shallow.quick(&[]);
-    if run.code != 0 {
-        assert_eq!(run.code, 4, "{run}");
-        assert!(run.stderr.contains("git fetch --unshallow"), "{run}");
+    match run.code {
+        0 => assert_eq!(
+            shallow.artifacts()["services"]["api"]["version"],
+            "0.1.0",
+            "the ledger was local: {run}"
+        ),
+        code => assert!(code == 4 && run.stderr.contains("git fetch --unshallow"), "{run}"),
     }
+    // Nothing can be fetched.
+    let shallow = shop.clone_with(&["--depth=1"]);
+    shallow.git(["remote", "set-url", "origin", "file:///nowhere"]);
+    shallow.quick(&[]).code(4).stderr_has("shallow");
 }
 
 #[test]
