@@ -46,7 +46,7 @@ pub fn doctor(
             }
         },
     };
-    let lines = Lines::of(global);
+    let lines = Lines::of(global, &environment);
     let setup = Setup {
         cache: &workspace.cache,
         environment: &environment,

@@ -207,7 +207,7 @@ fn install(session: &Session, global: &Global, prepared: &Prepared) -> anyhow::R
     if !runs(Stage::Lint) {
         pinned.golangci_lint = None;
     }
-    let progress = report::lines::Lines::of(global);
+    let progress = report::lines::Lines::of(global, &session.environment);
     let setup = tools::Setup {
         cache: &session.workspace.cache,
         environment: &session.environment,

@@ -21,7 +21,7 @@ use crate::tools::{self, Setup, Tool};
 /// [`Exit::Usage`] for a version that is refused, [`Exit::Machine`] for a tool that can't be had.
 pub fn setup(global: &Global, environment: Environment, cancel: &Cancel) -> anyhow::Result<u8> {
     let session = Session::open(global, environment, cancel)?;
-    let lines = Lines::of(global);
+    let lines = Lines::of(global, &session.environment);
     let setup = Setup {
         cache: &session.workspace.cache,
         environment: &session.environment,

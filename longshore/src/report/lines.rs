@@ -1,9 +1,15 @@
-//! Calm lines on stderr: how something goes on that is no run of jobs, as an installation.
+//! How something goes on that is no run of jobs, as an installation: a bar on a terminal, calm lines
+//! elsewhere.
 
+use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use super::{Tools, note};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Tools, note, settled};
 use crate::cli::{Global, ProgressChoice};
+use crate::host::environment::Environment;
 use crate::stage::Progress;
 
 /// Writes a line for each new step, for each quarter of what is fetched, and for what tools print where
@@ -14,12 +20,24 @@ pub struct Lines {
     tools: Tools,
     /// Quarters that were told of the download under way.
     quarters: AtomicU64,
+    /// On a terminal.
+    bar: Option<ProgressBar>,
 }
+
+/// Between two turns of the bar's wheel.
+const TICK: Duration = Duration::from_millis(100);
 
 impl Lines {
     /// As the options say it: with `--progress quiet` warnings are all there is.
-    pub fn of(global: &Global) -> Self {
+    pub fn of(global: &Global, environment: &Environment) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = settled(global.progress, environment, terminal) == ProgressChoice::Tty;
         Self {
+            bar: bar.then(|| {
+                let bar = ProgressBar::new_spinner();
+                bar.enable_steady_tick(TICK);
+                bar
+            }),
             steps: global.progress != ProgressChoice::Quiet,
             tools: if global.verbose { Tools::Everything } else { Tools::Failures },
             quarters: AtomicU64::new(0),
@@ -27,8 +45,18 @@ impl Lines {
     }
 
     fn step(&self, text: &str) {
-        if self.steps {
-            note(text);
+        match &self.bar {
+            Some(bar) if self.steps => bar.println(text),
+            None if self.steps => note(text),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }
@@ -36,10 +64,21 @@ impl Lines {
 impl Progress for Lines {
     fn status(&self, status: &str) {
         self.quarters.store(0, Ordering::Relaxed);
-        self.step(status);
+        match &self.bar {
+            Some(bar) => bar.set_message(status.to_owned()),
+            None => self.step(status),
+        }
     }
 
     fn bytes(&self, done: u64, total: Option<u64>) {
+        if let Some(bar) = &self.bar {
+            if let Some(total) = total {
+                bar.set_length(total);
+                bar.set_style(style());
+            }
+            bar.set_position(done);
+            return;
+        }
         let Some(quarter) = quarter(done, total) else { return };
         if self.quarters.fetch_max(quarter, Ordering::Relaxed) < quarter {
             let of = total.map_or_else(String::new, |total| format!(" of {}", super::measure::bytes(total)));
@@ -59,6 +98,12 @@ impl Progress for Lines {
             note(&format!("hint: {hint}"));
         }
     }
+}
+
+/// A wheel, what is done, and how much of it.
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg} {wide_bar} {bytes}/{total_bytes}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// How many quarters of a known total are done.
