@@ -161,11 +161,15 @@ fn fetch_once(source: &Source<'_>, folder: &Path) -> anyhow::Result<anyhow::Resu
         return Ok(Err(anyhow::anyhow!(known.why)));
     }
     let fetched = fetch(source, folder);
-    if let Err(error) = &fetched
-        && !source.cancel.is_set()
-    {
-        let why = format!("{error:#}");
-        files::write(&note, &serde_json::to_vec(&Unreachable { process, at, repository, why })?)?;
+    match &fetched {
+        Ok(()) => {
+            let _ = std::fs::remove_file(&note);
+        }
+        Err(error) if !source.cancel.is_set() => {
+            let why = format!("{error:#}");
+            files::write(&note, &serde_json::to_vec(&Unreachable { process, at, repository, why })?)?;
+        }
+        Err(_) => {}
     }
     Ok(fetched)
 }
