@@ -80,6 +80,7 @@ pub fn facts(git: &mut Git, inquiry: Inquiry<'_>, hashes: &mut Hashes) -> anyhow
     let surveys = surveys(git, &inquiry, &book, &remote, &head.commit)?;
     let newest = newest(&ledger, &book, inquiry.settings.keys())?;
     let bases = bases(git, &surveys, &head.commit)?;
+    bring_bases(git, &inquiry, &surveys, &bases, &head.commit)?;
     let closures = base_closures(&ledger, &book, &bases)?;
     let since = inquiry.since.map(|name| git.commit(name)).transpose()?;
     let mut histories = Histories::new(git, &head.commit, &dirty, cut_off);
@@ -171,6 +172,42 @@ fn bases(
     let ancestors = git.ancestors(commits, head)?;
     let base = |survey: &Survey| version::base(&survey.known, |commit| ancestors.contains(commit)).cloned();
     Ok(surveys.iter().map(|(name, (_, survey))| (name.clone(), base(survey))).collect())
+}
+
+/// Another branch may have released, and this clone may not have its commits: they come with its tag.
+///
+/// # Errors
+/// [`Exit::Conflict`] where they can't be had: what changed since can't be told.
+fn bring_bases(
+    git: &Git,
+    inquiry: &Inquiry<'_>,
+    surveys: &BTreeMap<String, (TagForm, Survey)>,
+    bases: &BTreeMap<String, Option<Known>>,
+    head: &CommitId,
+) -> anyhow::Result<()> {
+    let mut seen = BTreeSet::from([head]);
+    for (name, base) in bases {
+        let Some(base) = base.as_ref().filter(|base| seen.insert(&base.commit)) else { continue };
+        if git.has(&base.commit)? {
+            continue;
+        }
+        let tag = format!("refs/tags/{}", surveys[name].0.render(name, &base.version));
+        if let (Scope::Remote(remote), false) = (inquiry.scope, inquiry.offline) {
+            let _ = git.fetch(remote, &[&tag]);
+        }
+        if !git.has(&base.commit)? {
+            let message = format!(
+                "{name} {} is recorded for commit {}, which this clone of commit {} does not have",
+                base.version,
+                base.commit.short(),
+                head.short()
+            );
+            return Err(Fault::new(Exit::Conflict, message)
+                .hint("fetch the branch that it is of, and release from a commit that holds it")
+                .into());
+        }
+    }
+    Ok(())
 }
 
 fn base_closures(

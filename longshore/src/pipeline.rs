@@ -36,6 +36,15 @@ pub struct Order {
     pub ask: Ask,
     pub since: Option<String>,
     pub source: Source,
+    pub purpose: Purpose,
+}
+
+/// What the plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Run,
+    /// It is only shown: an uncommitted tree is no reason to refuse.
+    Show,
 }
 
 /// Asks, decides and plans; runs nothing.
@@ -49,7 +58,7 @@ pub fn prepare(session: &mut Session, order: &Order, hashes: &mut Hashes) -> any
         return Err(Diagnostics(missing).into());
     }
     let facts = session.facts(order.since.as_deref(), hashes)?;
-    if publishes(ask) {
+    if publishes(ask) && order.purpose == Purpose::Run {
         facts.dirty.refuse()?;
         session.git.refuse_pointers()?;
     }

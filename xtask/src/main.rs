@@ -1,4 +1,4 @@
-//! This repository's `cargo xtask`: the engine's command line, plus the stages of its own.
+//! This repository's `cargo xtask`: the engine's command line.
 
 use std::process::ExitCode;
 

@@ -13,7 +13,7 @@ use crate::diagnostic::render_error;
 use crate::fault::{Exit, exit_of};
 use crate::host::environment::Environment;
 use crate::host::signal::Signals;
-use crate::pipeline::{Order, source};
+use crate::pipeline::{Order, Purpose, source};
 use crate::plan::Stage;
 use crate::release::decide::{Ask, Goal};
 use crate::report;
@@ -147,5 +147,6 @@ fn order(
         adopts: source != Source::Fresh,
         variants: false,
     };
-    Ok(Order { ask, since, source })
+    let purpose = if args.dry_run { Purpose::Show } else { Purpose::Run };
+    Ok(Order { ask, since, source, purpose })
 }

@@ -27,6 +27,12 @@ impl Git {
         Ok(paths)
     }
 
+    /// Whether this clone has a commit.
+    pub fn has(&self, commit: &CommitId) -> anyhow::Result<bool> {
+        let command = self.command("cat-file").arg("-e").arg(format!("{commit}^{{commit}}"));
+        Ok(self.output(command)?.status == crate::host::process::Status::Exited(0))
+    }
+
     /// The commit that a name given by the user stands for.
     ///
     /// # Errors
