@@ -10,6 +10,7 @@ mod docker;
 mod faults;
 mod gates;
 mod hostile;
+mod images;
 mod local;
 mod process;
 mod readme;
