@@ -10,6 +10,7 @@ use crate::diagnostic::Diagnostics;
 use crate::fault::Fault;
 use crate::fingerprint::Hashes;
 use crate::gather::Facts;
+use crate::host::files;
 use crate::ledger::ReleaseRecord;
 use crate::oci::destination::{Destination, plain_hosts};
 use crate::oci::registry::{Client, Options};
@@ -18,7 +19,7 @@ use crate::release::Release;
 use crate::release::decide::{self, Ask, Decided, Goal, Ground};
 use crate::session::Session;
 use crate::stage::draft::{Draft, Source};
-use crate::stage::{Action, plan, tag};
+use crate::stage::{Action, build, plan, tag};
 
 /// Everything that is known before the first job starts.
 #[derive(Debug)]
@@ -204,7 +205,9 @@ pub fn source(from: Option<&PathBuf>, join: &[PathBuf]) -> anyhow::Result<Source
     })
 }
 
-/// Makes the folders of the results, which Git must not see.
+/// Makes the folders of the results, which Git must not see, and removes what a killed run left half made.
+/// Under the work tree's lock: no other run builds there.
 pub fn make_folders(session: &Session) -> anyhow::Result<()> {
+    files::remove_folders(&session.workspace.state, build::FOLDER);
     artifacts::hide(&session.workspace.dist)
 }

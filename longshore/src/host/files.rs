@@ -75,6 +75,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     draft.keep(path)
 }
 
+/// Removes the folders in `folder` whose names begin with `prefix`. One that stays is in the way of
+/// nothing, and is tried again by the next run.
+pub fn remove_folders(folder: &Path, prefix: &str) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// The text of a file, or `None` where there is none.
 pub fn read_optional(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     match std::fs::read(path) {

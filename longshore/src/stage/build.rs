@@ -26,6 +26,9 @@ use crate::workspace::Workspace;
 /// The behaviour of this stage, in every key: a change of it is a new version.
 pub const VERSION: u32 = 1;
 
+/// What the names of the folders begin with, in the run's private one, that Go writes executables to.
+pub const FOLDER: &str = "build-";
+
 /// Main packages that one `go build` compiles together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildSpec {
@@ -155,7 +158,7 @@ fn compile(
 ) -> anyhow::Result<BTreeMap<String, Binary>> {
     std::fs::create_dir_all(&scope.workspace.state).fault(Exit::Machine, "could not make a folder")?;
     let folder = tempfile::Builder::new()
-        .prefix("build-")
+        .prefix(FOLDER)
         .tempdir_in(&scope.workspace.state)
         .fault(Exit::Machine, "could not make a folder to build in")?;
     let command = command(targets, spec, &scope.tools.go, folder.path(), scope.environment)?;
