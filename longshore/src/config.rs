@@ -4,25 +4,27 @@
 //! All faults of all files are found in one run ([`load()`]). A value is data: nothing in it is ever run.
 
 mod check;
+pub mod deploy;
 pub mod environment;
 mod file;
 mod graph;
 mod load;
 mod paths;
-mod read;
+pub(crate) mod read;
 #[cfg(test)]
 mod schema;
 mod secrets;
 pub mod template;
 #[cfg(test)]
 mod tests;
-mod values;
+pub(crate) mod values;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::deploy::{Deploy, ServiceDeploy};
 use crate::config::read::{table, words};
 use crate::config::values::{
     DATE, GO_VERSION, HTTP_PATH, IMAGE_PATH, LDFLAG, NOT_EMPTY, REFS, REPOSITORY, SERVICE, TAG_FORM,
@@ -69,6 +71,7 @@ pub struct Config {
     pub build: Build,
     pub image: Image,
     pub stages: Stages,
+    pub deploy: Deploy,
     pub services: BTreeMap<String, Service>,
     /// At least one: `local`, empty, where the repository has no `environments/`.
     pub environments: BTreeMap<String, Environment>,
@@ -89,6 +92,8 @@ table! {
         ["image"] image: Image,
         /// Options of the stages.
         ["stages"] stages: Stages,
+        /// How environments are deployed to; each may say otherwise.
+        ["deploy"] deploy: Deploy,
         /// What is released, by name.
         ["services", keys SERVICE] services: BTreeMap<String, Service>,
     }
@@ -387,6 +392,8 @@ table! {
         ["tag", TAG_FORM] tag: Option<Located<String>>,
         /// Extra files of the image: destination (absolute) → source (from the root).
         ["files", keys IMAGE_PATH] files: BTreeMap<String, Located<PathBuf>>,
+        /// Over what is said for all services.
+        ["deploy"] deploy: ServiceDeploy,
     }
 }
 
@@ -430,6 +437,7 @@ pub struct Environment {
     /// Names, and from where a value comes at run time.
     pub secrets: BTreeMap<String, Located<SecretSource>>,
     pub stages: Stages,
+    pub deploy: Deploy,
     pub services: BTreeMap<String, EnvironmentService>,
 }
 
@@ -449,6 +457,8 @@ table! {
         ["secrets", keys VARIABLE] secrets: BTreeMap<String, Located<SecretSource>>,
         /// Over the options in `pipeline.toml`.
         ["stages"] stages: Stages,
+        /// Over the options in `pipeline.toml`.
+        ["deploy"] deploy: Deploy,
         /// For one service, by name.
         ["services"] services: BTreeMap<String, EnvironmentService>,
     }
@@ -470,5 +480,7 @@ table! {
         ["build-args", keys VARIABLE] build_args: BTreeMap<String, Located<String>>,
         /// Over the environment's.
         ["env", keys VARIABLE] env: BTreeMap<String, Located<String>>,
+        /// Over what is said for all services, and in `pipeline.toml`.
+        ["deploy"] deploy: ServiceDeploy,
     }
 }

@@ -11,7 +11,7 @@
 //! 4. what follows, pure: [`affected`], [`version`], [`release`], [`plan`];
 //! 5. what is done: [`stage`] makes jobs, [`execute`] runs them until they end or [`cancel`] says so;
 //!    [`tools`] has the programs for it, [`doctor`] says which are missing, [`status`] what is to be done;
-//! 6. what is made: [`oci`] images;
+//! 6. what is made: [`oci`] images; where they run: [`deploy`];
 //! 7. what stays: [`cache`], [`verdict`], [`ledger`], [`artifacts`], written by [`results`];
 //! 8. what is shown: an [`event`] becomes a line of [`report`] and of the [`journal`], an error with its
 //!    exit code is a [`fault`];
@@ -26,6 +26,7 @@ pub mod cancel;
 pub mod cli;
 pub mod closure;
 pub mod config;
+pub mod deploy;
 pub mod diagnostic;
 pub mod doctor;
 pub mod event;

@@ -1,5 +1,6 @@
 //! Configuration → settings of each service: the one place where defaults are applied, last. Pure.
 
+mod deploy;
 mod stages;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use crate::facts::go::Toolchain;
 use crate::oci::types::Digest;
 use crate::platform::Platform;
 
+pub use deploy::{DeploySettings, Request, Resources, WorkloadSettings, deploy, workload};
 pub use stages::{ScanSettings, StageSettings, TestSettings, VerifySettings, stages};
 
 /// A service with nothing left open but what the environment and the repository say.

@@ -1,6 +1,7 @@
 //! What the files say together: names that must exist, circles, limits, secrets. Pure over the
 //! configuration and the facts about its paths.
 
+mod deploy;
 mod environments;
 mod services;
 
@@ -35,6 +36,7 @@ pub(crate) fn check_config(
     }
     faults.extend(inheritance_cycles(config));
     faults.extend(environments::check(config, declared));
+    faults.extend(deploy::check(config, declared));
     faults
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::config::deploy::Deploy;
 use crate::config::graph::{self, Graph};
 use crate::config::read::{Field as _, part};
 use crate::config::template::{self, Piece};
@@ -29,6 +30,8 @@ pub struct EffectiveEnvironment {
     pub registry_place: Option<Place>,
     /// The environment's options over those in `pipeline.toml`, key by key.
     pub stages: Stages,
+    /// The environment's over those in `pipeline.toml`, key by key.
+    pub deploy: Deploy,
     pub build_args: BTreeMap<String, Located<String>>,
     pub env: BTreeMap<String, Located<String>>,
     pub secrets: BTreeMap<String, Located<SecretSource>>,
@@ -78,6 +81,7 @@ fn effective(config: &Config, chain: &[&Environment]) -> EffectiveEnvironment {
         registry: registry.map_or_else(default_registry, |located| located.value.clone()),
         registry_place: registry.map(|located| located.place.clone()),
         stages: Stages::default(),
+        deploy: Deploy::default(),
         build_args: BTreeMap::new(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),
@@ -85,6 +89,7 @@ fn effective(config: &Config, chain: &[&Environment]) -> EffectiveEnvironment {
     };
     for environment in chain {
         merged.stages = merged.stages.over(&environment.stages);
+        merged.deploy = merged.deploy.over(&environment.deploy);
         merged.build_args = merged.build_args.over(&environment.build_args);
         merged.env = merged.env.over(&environment.env);
         merged.secrets = merged.secrets.over(&environment.secrets);
@@ -97,6 +102,7 @@ fn effective(config: &Config, chain: &[&Environment]) -> EffectiveEnvironment {
         }
     }
     merged.stages = merged.stages.over(&config.stages);
+    merged.deploy = merged.deploy.over(&config.deploy);
     merged
 }
 

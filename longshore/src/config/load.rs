@@ -180,6 +180,7 @@ fn assemble(
         build: file.build,
         image: file.image,
         stages: file.stages,
+        deploy: file.deploy,
         services: file.services,
         environments,
     };
@@ -198,6 +199,7 @@ fn named(name: String, source: Option<Arc<Source>>, file: EnvironmentFile) -> En
         env: file.env,
         secrets: file.secrets,
         stages: file.stages,
+        deploy: file.deploy,
         services: file.services,
     }
 }

@@ -1,6 +1,7 @@
 //! Whole files in, messages out. `UPDATE=1 cargo test -p longshore config` writes the stored messages anew.
 
 mod data;
+mod deploy;
 mod environments;
 mod hostile;
 mod messages;

@@ -31,6 +31,11 @@ pub(crate) const LDFLAG: Rule =
 pub(crate) const HTTP_PATH: Rule = Rule { examples: &["/healthz"], check: http_path };
 /// An absolute path in an image.
 pub(crate) const IMAGE_PATH: Rule = Rule { examples: &["/etc/app/config.yaml"], check: image_path };
+/// Processors, as Kubernetes writes them.
+pub(crate) const CPU: Rule =
+    Rule { examples: &["500m", "0.5", "2"], check: |text| millicores(text).map(|_| ()) };
+/// The key of a label: Docker's and Kubernetes' rules together.
+pub(crate) const LABEL: Rule = Rule { examples: &["team", "example.com/team"], check: label };
 pub(crate) const NOT_EMPTY: Rule = Rule { examples: &[], check: not_empty };
 /// A prefix of Git refs.
 pub(crate) const REFS: Rule = Rule { examples: &["refs/longshore"], check: refs };
@@ -182,6 +187,52 @@ fn image_path(text: &str) -> Check {
     }
     Err(Complaint::new(format!("{} is not a file of an image", quoted(text)))
         .hint("write the file's path from `/`, without `..`, as `/etc/app/config.yaml`"))
+}
+
+/// Thousandths of a processor.
+pub(crate) fn millicores(text: &str) -> Result<u32, Complaint> {
+    let invalid = || {
+        Complaint::new(format!("{} is not a number of processors", quoted(text)))
+            .hint("write `500m` for half of one, or `0.5`, or `2`")
+    };
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let cores = match text.strip_suffix('m') {
+        Some(millis) if digits(millis) => millis.parse::<u32>().map_err(|_| invalid())?,
+        Some(_) => return Err(invalid()),
+        None => {
+            let (whole, rest) = text.split_once('.').unwrap_or((text, "0"));
+            if !digits(whole) || !digits(rest) || rest.len() > 3 {
+                return Err(invalid());
+            }
+            let whole = whole.parse::<u32>().ok().and_then(|whole| whole.checked_mul(1000));
+            let rest = format!("{rest:0<3}").parse::<u32>().map_err(|_| invalid())?;
+            whole.and_then(|whole| whole.checked_add(rest)).ok_or_else(invalid)?
+        }
+    };
+    // A number that no machine has is a slip.
+    if (1..=1_000_000).contains(&cores) { Ok(cores) } else { Err(invalid()) }
+}
+
+/// `[PREFIX/]NAME` (Kubernetes, "Labels and Selectors"), which Docker takes too.
+fn label(key: &str) -> Check {
+    let (prefix, name) = key.split_once('/').unwrap_or(("", key));
+    let ends = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    let name_valid = name.len() <= 63
+        && ends(name)
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let prefix_valid = !key.contains('/')
+        || prefix.len() <= 253
+            && ends(prefix)
+            && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
+    if name_valid && prefix_valid {
+        return Ok(());
+    }
+    Err(Complaint::new(format!("{} is not a label's key", quoted(key))).hint(
+        "write letters, digits, `-`, `_` and `.`, at most 63, with a domain and `/` before them if you like",
+    ))
 }
 
 fn not_empty(text: &str) -> Check {
