@@ -36,6 +36,76 @@ fn a_dirty_tree_is_built_and_not_released() {
     assert!(version.contains("-dev.") && version.contains(".d"), "{version}");
 }
 
+/// A Go test that changes the repository while the release goes on.
+fn while_testing(shop: &Repository, command: &[&str]) {
+    let words: String = command.iter().map(|word| format!(", {word:?}")).collect();
+    let test = format!(
+        "package store\n\nimport (\n\t\"os/exec\"\n\t\"testing\"\n)\n\nfunc TestMeanwhile(t *testing.T) {{\n\t\
+         cmd := exec.Command({:?}{words})\n\tcmd.Dir = {:?}\n\t\
+         if out, err := cmd.CombinedOutput(); err != nil {{\n\t\tt.Fatal(string(out), err)\n\t}}\n}}\n",
+        "env",
+        shop.root(),
+    );
+    shop.write("pkg/store/store_test.go", test).commit("test: meanwhile");
+}
+
+#[test]
+fn what_moves_during_a_run_is_not_published() {
+    let Some(registry) = Registry::start() else { return };
+    let shop = shop_with(&registry);
+    let release = || shop.longshore(&["release", "--env", "dev", "--skip", "lint,scan,verify"]);
+    let nothing_left = |shop: &Repository| {
+        let log = registry.log();
+        assert!(!log.contains("\"PUT ") && !log.contains("\"POST "), "{log}");
+        let refs = shop.git(["ls-remote", "origin"]);
+        assert!(!refs.contains("refs/longshore") && !refs.contains("refs/tags"), "{refs}");
+    };
+    // HEAD, by a commit of the very same tree.
+    let before = shop.git(["rev-parse", "--short=7", "HEAD"]);
+    let commit =
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "fix: x"];
+    while_testing(&shop, &[&["git"], &commit[..]].concat());
+    let run = release().code(4).stderr_has("HEAD moved during the run").stderr_has("nothing was published");
+    assert!(!run.stderr.contains(before.trim()), "the run began after that: {run}");
+    nothing_left(&shop);
+    // A source.
+    while_testing(&shop, &["cp", "cmd/api/main.go", "cmd/api/more_linux.go"]);
+    let run = release().code(4);
+    assert!(run.stderr.contains("cmd/api/more_linux.go"), "{run}");
+    nothing_left(&shop);
+    std::fs::remove_file(shop.path("cmd/api/more_linux.go")).unwrap();
+    // A file that is no source of theirs stops nothing.
+    while_testing(&shop, &["cp", "go.mod", "notes.txt"]);
+    release().code(0);
+    assert!(registry.tags("team/api").contains(&"0.1.0".to_owned()));
+}
+
+#[test]
+fn what_is_edited_while_it_is_compiled_is_not_kept() {
+    let shop = Repository::new();
+    // A `go` that edits a source before it compiles, and undoes that after.
+    let folder = tempfile::tempdir().unwrap();
+    let go = crate::tool::find("go").unwrap();
+    let main = shop.path("cmd/api/main.go");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = build ] && [ -e \"$(dirname $0)/edit\" ] && echo 'var _ = 1' >> {}\nexec {} \"$@\"\n",
+        main.display(),
+        go.display()
+    );
+    std::fs::write(folder.path().join("go"), script).unwrap();
+    std::fs::write(folder.path().join("edit"), "").unwrap();
+    crate::process::run("chmod", ["+x".as_ref(), folder.path().join("go").as_os_str()]);
+    let path = std::env::join_paths([folder.path(), "/usr/bin".as_ref(), "/bin".as_ref()]).unwrap();
+    let original = shop.read("cmd/api/main.go");
+    let shop = shop.env("PATH", path);
+    shop.longshore(&["build"]).code(4).stderr_has("`cmd/api/main.go` was changed while it was compiled");
+    std::fs::remove_file(folder.path().join("edit")).unwrap();
+    shop.write("cmd/api/main.go", original);
+    // Compiled again: nothing was kept under the key of what was committed.
+    let run = shop.longshore(&["build"]).code(0);
+    assert!(!run.stderr.contains("cached build"), "{run}");
+}
+
 #[test]
 fn a_shallow_clone_never_starts_over() {
     let shop = Repository::new();

@@ -4,6 +4,7 @@
 //! Must never take an unchanged name, size or time for an unchanged file: [`StatIndex`] says what it
 //! asks for before it believes that.
 
+mod recheck;
 mod stat;
 
 use std::collections::{BTreeMap, HashMap};
@@ -127,6 +128,11 @@ impl Hashes {
     /// `results`: [`crate::workspace::Workspace::dist`].
     pub fn new(index: StatIndex, results: &Path) -> Self {
         Self { index, results: results.to_owned(), folders: HashMap::new() }
+    }
+
+    /// With what earlier runs in this work tree have hashed.
+    pub fn of(workspace: &crate::workspace::Workspace) -> Self {
+        Self::new(StatIndex::load(&workspace.state.join("stat-v1")), &workspace.dist)
     }
 
     /// Keeps what was hashed for the next run. A failure costs only time then.

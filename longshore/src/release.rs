@@ -26,6 +26,8 @@ pub struct Release {
     pub commit_time: u64,
     /// Where the sources can be read, as `https://host/path`.
     pub source: Option<String>,
+    /// Of a state of the work tree, never recorded.
+    pub snapshot: bool,
     pub environment: String,
     pub registry: Registry,
     pub stages: StageSettings,

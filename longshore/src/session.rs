@@ -12,7 +12,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::facts::git::Git;
 use crate::facts::go::inputs::Question;
 use crate::fault::{Exit, Fault};
-use crate::fingerprint::{Hashes, StatIndex};
+use crate::fingerprint::Hashes;
 use crate::gather::{self, Facts, Inquiry, remote_name};
 use crate::host::environment::Environment;
 use crate::host::process::Children;
@@ -125,7 +125,7 @@ impl Session {
     }
 
     pub fn hashes(&self) -> Hashes {
-        Hashes::new(StatIndex::load(&self.workspace.state.join("stat-v1")), &self.workspace.dist)
+        Hashes::of(&self.workspace)
     }
 
     /// Everything that is true, asked now.

@@ -102,6 +102,7 @@ pub fn release(ground: Ground<'_>, ask: &Ask) -> anyhow::Result<Decided> {
         commit: facts.head.commit.clone(),
         commit_time: u64::try_from(facts.head.time).unwrap_or(0),
         source: facts.source.clone(),
+        snapshot: ask.snapshot,
         environment: ground.environment.name.clone(),
         registry: ground.environment.registry.clone(),
         stages: ground.stages.clone(),

@@ -15,7 +15,7 @@ use crate::cache::{Bucket, Cache};
 use crate::event::JobFailure;
 use crate::facts::go::{self, Setting};
 use crate::fault::{Exit, Fault, FaultContext as _};
-use crate::fingerprint::Preimage;
+use crate::fingerprint::{Hashes, Preimage};
 use crate::host::environment::Environment;
 use crate::host::files;
 use crate::host::process::Command;
@@ -164,6 +164,7 @@ fn compile(
     let command = command(targets, spec, &scope.tools.go, folder.path(), scope.environment)?;
     let output = command.stream(scope.cancel, &|_, line| scope.progress.line(line))?;
     command.checked(output)?;
+    refuse_edits(targets, scope)?;
     let mut binaries = BTreeMap::new();
     for target in targets {
         let name = format!("{}{}", target.executable, spec.platform.executable_suffix());
@@ -187,6 +188,18 @@ fn compile(
         binaries.insert(target.service.clone(), Binary { path, digest, size });
     }
     Ok(binaries)
+}
+
+/// What was edited while it was compiled is in the executables or not: nobody can say.
+fn refuse_edits(targets: &[&Target], scope: &Scope<'_>) -> anyhow::Result<()> {
+    let mut hashes = Hashes::of(scope.workspace);
+    for inputs in targets.iter().filter_map(|target| target.inputs.as_ref()) {
+        if let Some(name) = inputs.changed(&scope.workspace.root, &mut hashes)? {
+            let message = format!("`{name}` was changed while it was compiled");
+            return Err(Fault::new(Exit::Machine, message).hint("run it again").into());
+        }
+    }
+    Ok(())
 }
 
 /// After a group has failed: each target by itself, so that one broken package costs only its own

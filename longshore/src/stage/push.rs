@@ -2,11 +2,14 @@
 //! is touched, so nobody sees them yet.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::draft::{Draft, Sketch};
+use super::draft::{Draft, Sketch, Source};
 use super::image::jobs::{index_job, platform_job};
 use super::{Action, Finish, Output, Scope};
+use crate::closure::Closure;
 use crate::config::Registry;
+use crate::facts::git::Git;
 use crate::fault::{Exit, Fault};
 use crate::oci::destination::{Copying, Destination, plain_hosts};
 use crate::oci::layout::Layout;
@@ -14,6 +17,7 @@ use crate::oci::registry::{Client, Options};
 use crate::plan::{JobId, Stage, State};
 use crate::platform::Platform;
 use crate::verdict::{self, Policy};
+use crate::version::CommitId;
 
 /// The behaviour of this stage.
 pub const VERSION: u32 = 1;
@@ -42,6 +46,11 @@ pub struct PushSpec {
     pub policy: Policy,
     /// Other services of the same registry, whose repositories may hold some of the layers.
     pub siblings: Vec<String>,
+    /// HEAD must still be this: the images say that they are of it.
+    pub commit: CommitId,
+    /// Of every service of the release: what must still be as committed. None for a snapshot, which may be of
+    /// anything.
+    pub closures: Arc<Vec<Closure>>,
 }
 
 impl Target {
@@ -63,6 +72,10 @@ impl Target {
 pub fn jobs(draft: &mut Draft<'_>) {
     let release = draft.release;
     let before = [draft.gates(), draft.of(Stage::Build), draft.of(Stage::Image)].concat();
+    let committed = draft.source == Source::Fresh && !release.snapshot;
+    let closures =
+        release.subjects().filter(|_| committed).map(|(_, service)| service.inputs.closure.clone());
+    let closures = Arc::new(closures.collect::<Vec<_>>());
     let names: Vec<String> = release.subjects().map(|(name, _)| name.clone()).collect();
     for (name, service) in release.subjects() {
         let index = index_job(name);
@@ -81,6 +94,8 @@ pub fn jobs(draft: &mut Draft<'_>) {
             manifests,
             policy: release.policy(),
             siblings: names.iter().filter(|other| *other != name).cloned().collect(),
+            commit: release.commit.clone(),
+            closures: closures.clone(),
         };
         draft.add(Sketch {
             id: JobId::new(Stage::Push, &[name]),
@@ -100,8 +115,14 @@ pub fn jobs(draft: &mut Draft<'_>) {
 /// Sends what the registry lacks.
 ///
 /// # Errors
-/// [`Exit::Gate`] for a digest without its verdicts; the registry's own otherwise.
+/// [`Exit::Gate`] for a digest without its verdicts; [`Exit::Machine`] where HEAD moved or a source was
+/// edited meanwhile; the registry's own otherwise.
 pub fn run(spec: &PushSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
+    let git = Git::open(&scope.workspace.root, scope.cancel)?;
+    git.recheck(&spec.commit)?;
+    if !spec.closures.is_empty() {
+        git.refuse_edits(|path| spec.closures.iter().any(|closure| closure.touches(path)))?;
+    }
     let mut digests = BTreeMap::new();
     for (platform, job) in &spec.manifests {
         digests.insert(platform.clone(), scope.outputs.manifest(job)?.digest);

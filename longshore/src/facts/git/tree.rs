@@ -63,6 +63,24 @@ impl Git {
         Ok(parse_status(&self.run(command)?))
     }
 
+    /// Refuses what was edited since the run found the tree clean, of the files that `counts`.
+    ///
+    /// # Errors
+    /// [`Exit::Machine`], the files listed.
+    pub fn refuse_edits(&self, counts: impl Fn(&RepoPath) -> bool) -> anyhow::Result<()> {
+        let mut dirty = self.dirty()?;
+        dirty.entries.retain(|entry| counts(&entry.path));
+        let Err(fault) = dirty.refuse() else { return Ok(()) };
+        let message = fault.message.replacen(
+            "the work tree has uncommitted changes",
+            "the work tree was changed during the run",
+            1,
+        );
+        Err(Fault::new(Exit::Machine, message)
+            .hint("nothing was published; commit or undo it, and run it again")
+            .into())
+    }
+
     /// A hash over the content of `paths` as they lie in the work tree: for the version of a snapshot
     /// of a dirty tree. Independent of order, times and modes but the executable bit.
     pub fn content_hash<'a>(&self, paths: impl IntoIterator<Item = &'a RepoPath>) -> anyhow::Result<Digest> {

@@ -128,7 +128,7 @@ fn target(
         }
         for file in build.flags.iter().filter_map(|flag| profile(flag)) {
             let path = service.inputs.setting.module.join(file);
-            all.add(format!("profile {file}"), draft.hashes.file(&path)?);
+            all.add(draft.workspace.shown(&path).to_string_lossy(), draft.hashes.file(&path)?);
         }
         inputs = Some(Arc::new(all));
     }
