@@ -7,6 +7,7 @@
 
 mod database;
 mod docker;
+mod dockerfile;
 mod faults;
 mod gates;
 mod hostile;

@@ -14,6 +14,7 @@ pub(crate) mod read;
 #[cfg(test)]
 mod schema;
 mod secrets;
+pub mod stages;
 pub mod template;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use crate::config::deploy::{Deploy, ServiceDeploy};
 use crate::config::read::{table, words};
 use crate::config::values::{
-    DATE, GO_VERSION, HTTP_PATH, IMAGE_PATH, LDFLAG, NOT_EMPTY, REFS, REPOSITORY, SERVICE, TAG_FORM,
+    CACHE, GO_VERSION, HTTP_PATH, IMAGE_PATH, LDFLAG, NOT_EMPTY, REFS, SECRET_ID, SERVICE, TAG_FORM,
     TRIVY_VERSION, USER, VARIABLE, VERSION,
 };
 use crate::diagnostic::{Place, Source};
@@ -37,6 +38,10 @@ use crate::platform::Platform;
 
 pub use crate::config::environment::{EffectiveEnvironment, environment, variant_hash};
 pub use crate::config::load::{check, load};
+pub use crate::config::stages::{
+    Ignore, LintOptions, OnUnavailable, OtherCommits, PlainOptions, PushOptions, Runner, ScanOptions,
+    Severity, Stages, TestOptions, VerifyOptions, VersionsOptions,
+};
 
 /// The version of `pipeline.toml`'s format that this build reads.
 pub const FORMAT: u32 = 1;
@@ -75,6 +80,8 @@ pub struct Config {
     pub services: BTreeMap<String, Service>,
     /// At least one: `local`, empty, where the repository has no `environments/`.
     pub environments: BTreeMap<String, Environment>,
+    /// The Dockerfiles that services name, by that name.
+    pub dockerfiles: BTreeMap<PathBuf, Arc<Source>>,
 }
 
 table! {
@@ -172,6 +179,27 @@ table! {
         ["labels", keys NOT_EMPTY] labels: BTreeMap<String, Located<String>>,
         /// Moving tags by choice: any of `X.Y`, `X`, `latest`.
         ["tags"] tags: Option<Vec<Located<MovingTag>>>,
+        /// What builds a service's `dockerfile`; absent: the first that this machine has.
+        ["engine"] engine: Option<Located<Engine>>,
+        /// A builder of `docker buildx`, by its name: builds run where it does.
+        ["builder"] builder: Option<Located<String>>,
+        /// Where a `dockerfile`'s build looks for layers, as `type=registry,ref=HOST/PATH`.
+        ["cache-from", CACHE] cache_from: Option<Vec<Located<String>>>,
+        /// Where it leaves them; where that fails it warns.
+        ["cache-to", CACHE] cache_to: Option<Vec<Located<String>>>,
+    }
+}
+
+words! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Engine {
+        /// The first that this machine has, in the order of the others.
+        "auto" => Auto,
+        /// `docker buildx`
+        "buildx" => Buildx,
+        /// The BuildKit of docker's daemon, without buildx.
+        "docker" => Docker,
+        "buildah" => Buildah,
     }
 }
 
@@ -205,168 +233,6 @@ words! {
 }
 
 table! {
-    /// The options of the stages, in pipeline.toml and again in an environment. Every stage has
-    /// `version` and `enabled`.
-    pub struct Stages derive Default {
-        /// How a version follows from commits.
-        ["versions"] versions: VersionsOptions,
-        /// gofmt, go vet, go mod, golangci-lint.
-        ["lint"] lint: LintOptions,
-        /// `go test`.
-        ["test"] test: TestOptions,
-        /// `go build`.
-        ["build"] build: PlainOptions,
-        /// Images from binaries.
-        ["image"] image: PlainOptions,
-        /// Vulnerabilities, secrets and misconfiguration.
-        ["scan"] scan: ScanOptions,
-        /// Images run and looked at.
-        ["verify"] verify: VerifyOptions,
-        /// Images into the registry.
-        ["push"] push: PushOptions,
-        /// The ledger, image tags and Git tags.
-        ["tag"] tag: PlainOptions,
-    }
-}
-
-table! {
-    /// What every stage has.
-    pub struct PlainOptions derive Default {
-        /// Pins the stage's behaviour; absent: this build's.
-        ["version"] version: Option<Located<u32>>,
-        /// Absent: `true`.
-        ["enabled"] enabled: Option<Located<bool>>,
-    }
-}
-
-table! {
-    /// How a version follows from commits.
-    pub struct VersionsOptions derive Default {
-        /// What a commit of another type that changes build inputs asks for.
-        ["other"] other: Option<Located<OtherCommits>>,
-    }
-}
-
-words! {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum OtherCommits {
-        "patch" => Patch,
-        "none" => None,
-        "error" => Error,
-    }
-}
-
-table! {
-    /// gofmt, go vet, go mod, golangci-lint.
-    pub struct LintOptions derive Default {
-        [..] plain: PlainOptions,
-        /// Extra arguments of golangci-lint.
-        ["golangci-args"] golangci_args: Option<Vec<Located<String>>>,
-    }
-}
-
-table! {
-    /// `go test`.
-    pub struct TestOptions derive Default {
-        [..] plain: PlainOptions,
-        /// Absent: `false`.
-        ["race"] race: Option<Located<bool>>,
-        /// Of each package's tests.
-        ["timeout"] timeout: Option<Located<Duration>>,
-        /// Files outside the module that tests read: paths or globs from the root.
-        ["inputs", NOT_EMPTY] inputs: Option<Vec<Located<String>>>,
-        /// Names of variables of the process environment that tests see.
-        ["env", VARIABLE] env: Option<Vec<Located<String>>>,
-    }
-}
-
-table! {
-    /// Vulnerabilities, secrets and misconfiguration.
-    pub struct ScanOptions derive Default {
-        [..] plain: PlainOptions,
-        /// What fails the gate; absent: CRITICAL and HIGH.
-        ["severity"] severity: Option<Vec<Located<Severity>>>,
-        /// Whether findings without a fixed version pass.
-        ["ignore-unfixed"] ignore_unfixed: Option<Located<bool>>,
-        /// Findings that somebody has looked at. An environment's list replaces the other.
-        ["ignore"] ignore: Option<Vec<Ignore>>,
-        /// Where no vulnerability database can be had: `error`, or `warn` where the registry is an `oci:`
-        /// folder.
-        ["on-unavailable"] on_unavailable: Option<Located<OnUnavailable>>,
-        /// The repository of the vulnerability database; absent: Trivy's own.
-        ["db-repository", REPOSITORY] db_repository: Option<Located<String>>,
-        /// Of one scan.
-        ["timeout"] timeout: Option<Located<Duration>>,
-    }
-}
-
-words! {
-    #[derive(
-        Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-    )]
-    #[serde(rename_all = "UPPERCASE")]
-    pub enum Severity {
-        "UNKNOWN" => Unknown,
-        "LOW" => Low,
-        "MEDIUM" => Medium,
-        "HIGH" => High,
-        "CRITICAL" => Critical,
-    }
-}
-
-words! {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum OnUnavailable {
-        "error" => Error,
-        "warn" => Warn,
-    }
-}
-
-table! {
-    /// A finding that somebody has looked at.
-    pub struct Ignore {
-        /// `CVE-…`, `GHSA-…`, `GO-…`, or a check's or secret rule's id.
-        ["id", NOT_EMPTY] id: Located<String>,
-        /// Why it does not matter here.
-        ["reason", NOT_EMPTY] reason: Located<String>,
-        /// `YYYY-MM-DD`, the last day on which it holds.
-        ["until", DATE] until: Option<Located<String>>,
-    }
-}
-
-table! {
-    /// Images run and looked at.
-    pub struct VerifyOptions derive Default {
-        [..] plain: PlainOptions,
-        /// `auto` (the best there is), or one that must be had.
-        ["runner"] runner: Option<Located<Runner>>,
-        /// Until a service is ready.
-        ["timeout"] timeout: Option<Located<Duration>>,
-    }
-}
-
-words! {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Runner {
-        "auto" => Auto,
-        "docker" => Docker,
-        "chroot" => Chroot,
-        "process" => Process,
-    }
-}
-
-table! {
-    /// Images into the registry.
-    pub struct PushOptions derive Default {
-        [..] plain: PlainOptions,
-        /// Bytes a chunk, or a size as `8MiB`; absent: whole blobs in one request.
-        ["chunk"] chunk: Option<Located<u64>>,
-        /// Of a request that failed outside.
-        ["retries"] retries: Option<Located<u32>>,
-    }
-}
-
-table! {
     /// A program with an image, a version and releases of its own.
     pub struct Service {
         [name] name: Located<String>,
@@ -394,6 +260,15 @@ table! {
         ["files", keys IMAGE_PATH] files: BTreeMap<String, Located<PathBuf>>,
         /// Over what is said for all services.
         ["deploy"] deploy: ServiceDeploy,
+        /// Its image is built from this Dockerfile (from the root) by docker or buildah, with the
+        /// build-args as `ARG`s, and the package is not compiled here.
+        ["dockerfile", NOT_EMPTY] dockerfile: Option<Located<PathBuf>>,
+        /// The folder that the Dockerfile's `COPY` sees, from the root; absent: the root.
+        ["context", NOT_EMPTY] context: Option<Located<PathBuf>>,
+        /// The Dockerfile's stage that makes the image; absent: the last.
+        ["target", NOT_EMPTY] target: Option<Located<String>>,
+        /// What `RUN --mount=type=secret,id=NAME` sees: names, and from where a value comes.
+        ["build-secrets", keys SECRET_ID] build_secrets: BTreeMap<String, Located<SecretSource>>,
     }
 }
 

@@ -5,7 +5,7 @@
 //! 1. what a command is: [`cli`], with its surroundings in [`session`] and [`workspace`], tied together by
 //!    [`pipeline`]: facts → release → plan → execution → results;
 //! 2. what the user wrote: [`config`], its faults told by [`diagnostic`], its defaults applied by
-//!    [`resolve`], for each [`platform`];
+//!    [`resolve`], for each [`platform`]; a [`dockerfile`], where an image is built from one;
 //! 3. what is true, asked first and once: [`gather`] through [`facts`]; what a service is made of is its
 //!    [`closure`], and [`fingerprint`] names and hashes inputs;
 //! 4. what follows, pure: [`affected`], [`version`], [`release`], [`plan`];
@@ -28,6 +28,7 @@ pub mod closure;
 pub mod config;
 pub mod deploy;
 pub mod diagnostic;
+pub mod dockerfile;
 pub mod doctor;
 pub mod event;
 pub mod execute;

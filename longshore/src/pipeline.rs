@@ -19,6 +19,7 @@ use crate::release::Release;
 use crate::release::decide::{self, Ask, Decided, Goal, Ground};
 use crate::session::Session;
 use crate::stage::draft::{Draft, Source};
+use crate::stage::image::dockerfile;
 use crate::stage::{Action, build, plan, tag};
 
 /// Everything that is known before the first job starts.
@@ -208,6 +209,9 @@ pub fn source(from: Option<&PathBuf>, join: &[PathBuf]) -> anyhow::Result<Source
 /// Makes the folders of the results, which Git must not see, and removes what a killed run left half made.
 /// Under the work tree's lock: no other run builds there.
 pub fn make_folders(session: &Session) -> anyhow::Result<()> {
-    files::remove_folders(&session.workspace.state, build::FOLDER);
+    for prefix in [build::FOLDER, dockerfile::FOLDER] {
+        files::remove_folders(&session.workspace.state, prefix);
+    }
+    dockerfile::clean(&session.workspace, &session.environment, &session.cancel);
     artifacts::hide(&session.workspace.dist)
 }

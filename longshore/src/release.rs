@@ -72,6 +72,8 @@ pub struct ServiceRelease {
     pub run_env: BTreeMap<String, String>,
     /// An environment's values, where its variant is to be made.
     pub variant: Option<Variant>,
+    /// What a Dockerfile is built with.
+    pub build_args: BTreeMap<String, String>,
 }
 
 /// An environment's values and the tag of the image that holds them.

@@ -3,13 +3,16 @@
 mod deploy;
 mod stages;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Base, Build, Compression, Config, Health, Image, Located, MovingTag, Registry, Service};
+use crate::config::{
+    Base, Build, Compression, Config, Engine, Health, Image, Located, MovingTag, Registry, SecretSource,
+    Service,
+};
 use crate::facts::go::Toolchain;
 use crate::oci::types::Digest;
 use crate::platform::Platform;
@@ -31,6 +34,25 @@ pub struct ServiceSettings {
     pub needs: Vec<String>,
     /// The Git tag's form.
     pub tag: String,
+    /// Its image is not made of its binary but built from a Dockerfile.
+    pub dockerfile: Option<DockerfileSettings>,
+}
+
+/// How a Dockerfile is built. Paths are from the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerfileSettings {
+    pub file: PathBuf,
+    /// Empty for the root itself.
+    pub context: PathBuf,
+    pub target: Option<String>,
+    /// The names of its `ARG`s.
+    pub declared: BTreeSet<String>,
+    pub engine: Engine,
+    pub builder: Option<String>,
+    pub cache_from: Vec<String>,
+    pub cache_to: Vec<String>,
+    /// By the id that a build step mounts.
+    pub secrets: BTreeMap<String, SecretSource>,
 }
 
 /// What shapes a binary, besides its sources.
@@ -100,7 +122,49 @@ fn settings(config: &Config, folder: &Path, service: &Service) -> ServiceSetting
         tag: value(&service.tag)
             .or_else(|| value(&config.project.tag))
             .unwrap_or_else(|| DEFAULT_TAG.to_owned()),
+        dockerfile: dockerfile(config, folder, service),
     }
+}
+
+fn dockerfile(config: &Config, folder: &Path, service: &Service) -> Option<DockerfileSettings> {
+    let file = service.dockerfile.as_ref()?;
+    let (own, shared) = (&service.image, &config.image);
+    let list = |of: fn(&Image) -> &Option<Vec<Located<String>>>| {
+        of(own).as_ref().or(of(shared).as_ref()).map(|items| values(items)).unwrap_or_default()
+    };
+    let context = service.context.as_ref().map_or(Path::new(""), |context| &context.value);
+    let secrets = service.build_secrets.iter();
+    Some(DockerfileSettings {
+        file: normal(&folder.join(&file.value)),
+        context: normal(&folder.join(context)),
+        target: value(&service.target),
+        declared: declared(config, &file.value),
+        engine: value(&own.engine).or_else(|| value(&shared.engine)).unwrap_or(Engine::Auto),
+        builder: value(&own.builder).or_else(|| value(&shared.builder)),
+        cache_from: list(|image| &image.cache_from),
+        cache_to: list(|image| &image.cache_to),
+        secrets: secrets.map(|(id, source)| (id.clone(), source.value.clone())).collect(),
+    })
+}
+
+fn declared(config: &Config, file: &Path) -> BTreeSet<String> {
+    let parsed = config.dockerfiles.get(file).map(crate::dockerfile::parse);
+    parsed.and_then(Result::ok).map(|file| file.declared()).unwrap_or_default()
+}
+
+/// Without `.` and `..`: the configuration's check has seen that it stays inside.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => normal.push(name),
+            Component::ParentDir => {
+                normal.pop();
+            }
+            _ => {}
+        }
+    }
+    normal
 }
 
 fn platforms(config: &Config, service: &Service) -> Vec<Platform> {
@@ -182,6 +246,7 @@ impl ServiceSettings {
     /// configuration counts for a service only where this changed.
     pub fn digest(&self, toolchain: &Toolchain) -> Digest {
         let image = &self.image;
+        let from = self.dockerfile.as_ref().map(|from| (&from.file, &from.context, &from.target));
         let text = format!(
             "{:?}",
             (
@@ -198,6 +263,8 @@ impl ServiceSettings {
                 &self.health,
             )
         );
+        // Absent, it is no part: the records of other services stay as they are.
+        let text = from.map_or(text.clone(), |from| format!("{text} {from:?}"));
         Digest::of(text.as_bytes())
     }
 }

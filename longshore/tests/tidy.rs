@@ -50,6 +50,7 @@ const RULES: &[Rule] = &[
             ("oci/layout.rs", "the folders of a layout, and its lock"),
             ("oci/layout/copy.rs", "a blob is linked where the file system can"),
             ("stage/build.rs", "the folder that `go build` writes into"),
+            ("stage/image/dockerfile.rs", "the folder that an engine exports into"),
             ("stage/scan/database.rs", "the database is a folder that changes by a rename"),
             ("stage/scan/isolate.rs", "the scanner's own folder, with links to what it reads"),
             ("stage/verify/docker.rs", "an archive is removed once the daemon has it"),

@@ -2,6 +2,7 @@
 //! configuration and the facts about its paths.
 
 mod deploy;
+mod dockerfile;
 mod environments;
 mod services;
 
@@ -29,6 +30,7 @@ pub(crate) fn check_config(
     faults.extend(format(version));
     faults.extend(stages(&config.stages));
     faults.extend(services::check(config, declared, facts));
+    faults.extend(dockerfile::check(config, facts));
     faults.extend(texts(config));
     if declared.environments {
         faults.extend(default_environment(config));

@@ -172,7 +172,7 @@ fn assemble(
         let name = "local".to_owned();
         environments.insert(name.clone(), named(name, None, EnvironmentFile::default()));
     }
-    let config = Config {
+    let mut config = Config {
         root: folder,
         source,
         project: file.project,
@@ -183,9 +183,12 @@ fn assemble(
         deploy: file.deploy,
         services: file.services,
         environments,
+        dockerfiles: BTreeMap::new(),
     };
     let facts = paths::gather(root, &config);
     diagnostics.extend(check_config(&config, &file.version, &declared, &facts));
+    let read = facts.dockerfiles.into_iter().filter_map(|(file, source)| Some((file, source.ok()?)));
+    config.dockerfiles = read.collect();
     Some(config)
 }
 

@@ -43,6 +43,14 @@ pub(crate) const REFS: Rule = Rule { examples: &["refs/longshore"], check: refs 
 pub(crate) const REPOSITORY: Rule =
     Rule { examples: &["registry.example.com/mirror/trivy-db:2"], check: repository };
 
+/// A cache of BuildKit's: `type=registry,ref=…`, or a repository alone.
+pub(crate) const CACHE: Rule = Rule {
+    examples: &["type=registry,ref=registry.example.com/team/cache", "type=local,src=.cache"],
+    check: cache,
+};
+/// The id of a secret that a build step mounts.
+pub(crate) const SECRET_ID: Rule = Rule { examples: &["netrc", "GO_TOKEN"], check: secret_id };
+
 /// Releases that are known to be malicious: `(tool, version, what to take instead)`.
 const MALICIOUS: &[(&str, &str, &str)] = &[("trivy", "0.69.4", "0.69.3")];
 
@@ -245,6 +253,28 @@ fn refs(text: &str) -> Check {
     }
     Err(Complaint::new(format!("{} is not a prefix of Git refs", quoted(text)))
         .hint("write it from `refs/`, as `refs/longshore` or `refs/heads/longshore`"))
+}
+
+fn cache(text: &str) -> Check {
+    let Some(attributes) = text.strip_prefix("type=") else { return repository(text) };
+    let valid = |attribute: &str| {
+        attribute.split_once('=').is_some_and(|(key, value)| !key.is_empty() && !value.is_empty())
+    };
+    let (kind, rest) = attributes.split_once(',').unwrap_or((attributes, ""));
+    if !kind.is_empty() && (rest.is_empty() || rest.split(',').all(valid)) {
+        return Ok(());
+    }
+    Err(Complaint::new(format!("{} is not a cache", quoted(text)))
+        .hint("write `type=registry,ref=HOST/PATH`, or `type=local` with `src=DIR` or `dest=DIR`"))
+}
+
+fn secret_id(text: &str) -> Check {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if !text.is_empty() && text.bytes().all(plain) && !text.starts_with(['-', '.']) {
+        return Ok(());
+    }
+    Err(Complaint::new(format!("{} can't name a build's secret", quoted(text)))
+        .hint("write letters, digits, `_`, `-` and `.`: the `id` of `RUN --mount=type=secret,id=…`"))
 }
 
 fn repository(text: &str) -> Check {

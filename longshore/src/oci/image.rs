@@ -210,7 +210,8 @@ fn finished(config: &ImageConfig, mut manifest: Manifest) -> anyhow::Result<Imag
     Ok(Image { config, manifest, layers_size })
 }
 
-pub(super) fn document<T: serde::Serialize>(media_type: &str, value: &T) -> anyhow::Result<Document> {
+/// A value as JSON, with its descriptor.
+pub(crate) fn document<T: serde::Serialize>(media_type: &str, value: &T) -> anyhow::Result<Document> {
     let bytes = serde_json::to_vec(value).context("internal: a document can't be written")?;
     Ok(Document { descriptor: Descriptor::of(media_type, &bytes), bytes })
 }

@@ -158,8 +158,33 @@ pub fn write(
             .with_context(|| format!("could not put `/{path}` into a layer"))?;
     }
     // Two blocks of zeros end an archive.
-    let failed = "could not write a layer";
-    tar.write_all(&[0; 1024]).fault(Exit::Machine, failed)?;
+    tar.write_all(&[0; 1024]).fault(Exit::Machine, FAILED)?;
+    finish(tar, compression)
+}
+
+/// Compresses a tar that somebody else has written, as it is.
+///
+/// # Errors
+/// [`Exit::Machine`] where `tar` can't be read or `out` fails; an interruption.
+pub fn compress(
+    tar: impl Read,
+    compression: Compression,
+    out: impl Write,
+    cancel: &Cancel,
+) -> anyhow::Result<Layer> {
+    let compressor = Compressor::new(compression, Hashing::new(out))?;
+    let mut sink = Chunked { buffer: Vec::with_capacity(CHUNK), sink: Hashing::new(compressor) };
+    copy(tar, &mut sink, SIZE_LIMIT, cancel)?;
+    finish(sink, compression)
+}
+
+const FAILED: &str = "could not write a layer";
+
+fn finish<W: Write>(
+    tar: Chunked<Hashing<Compressor<Hashing<W>>>>,
+    compression: Compression,
+) -> anyhow::Result<Layer> {
+    let failed = FAILED;
     let hashing = tar.finish().fault(Exit::Machine, failed)?;
     let (compressor, diff_id, _) = hashing.finish();
     let mut inner = compressor.finish().fault(Exit::Machine, failed)?;

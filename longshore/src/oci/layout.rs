@@ -178,6 +178,22 @@ impl Layout {
         Ok(layer)
     }
 
+    /// Compresses a layer's tar straight into the blobs.
+    ///
+    /// # Errors
+    /// As [`layer::compress`].
+    pub fn put_tar(
+        &self,
+        tar: impl Read,
+        compression: Compression,
+        cancel: &Cancel,
+    ) -> anyhow::Result<Layer> {
+        let mut draft = Draft::new(&self.blobs())?;
+        let layer = layer::compress(tar, compression, &mut draft, cancel)?;
+        draft.keep(&self.blob_path(&layer.descriptor.digest))?;
+        Ok(layer)
+    }
+
     /// Whether the blob is there and its bytes are right. A bad one is overwritten by the next put.
     pub(super) fn holds(&self, digest: &Digest, size: u64) -> bool {
         self.has_blob(digest, size)

@@ -262,12 +262,14 @@ fn service(
     }
     let declared = &ground.config.services[name];
     let values = ground.environment.variant_build_args(declared);
-    let mut run_env = values.clone();
+    let from_dockerfile = settings.dockerfile.is_some();
+    // An `ARG` is gone when its image runs.
+    let mut run_env = if from_dockerfile { BTreeMap::new() } else { values.clone() };
     run_env.extend(ground.environment.runtime_env(name));
-    let changes_env = values != declared.neutral_build_args();
+    let changes_env = values != declared.neutral_build_args() && !from_dockerfile;
     let variant = (ask.variants && role == Role::Subject && changes_env).then(|| Variant {
         tag: format!("{version}_{}_{}", ground.environment.name, variant_hash(&values)),
-        env: values,
+        env: values.clone(),
     });
     let recorded = facts
         .newest
@@ -286,6 +288,7 @@ fn service(
         recorded,
         run_env,
         variant,
+        build_args: values,
     })
 }
 

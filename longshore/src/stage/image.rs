@@ -1,6 +1,7 @@
 //! Image: the embedded builder. One manifest a platform, one index over them, and an environment's
 //! variants of it; no daemon, no Dockerfile. Same inputs, same bytes.
 
+pub mod dockerfile;
 pub mod jobs;
 mod root;
 

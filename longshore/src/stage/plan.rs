@@ -31,10 +31,12 @@ pub fn plan(mut draft: Draft<'_>, last: impl FnOnce(&mut Draft<'_>)) -> anyhow::
         test::jobs::jobs(&mut draft)?;
     }
     let adopted = adopt::jobs(&mut draft)?;
+    let release = draft.release;
     let mut binaries = BTreeMap::new();
     if draft.stages.contains(&Stage::Build) {
         binaries = build::jobs::jobs(&mut draft, |service, platform| {
-            !adopted.contains_key(&(service.to_owned(), platform.clone()))
+            let embedded = release.services[service].settings.dockerfile.is_none();
+            embedded && !adopted.contains_key(&(service.to_owned(), platform.clone()))
         })?;
     }
     binaries.extend(

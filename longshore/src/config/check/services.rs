@@ -100,15 +100,21 @@ fn paths(service: &Service, facts: &Facts) -> Vec<Diagnostic> {
     // Empty: it has been said.
     if !service.package.value.as_os_str().is_empty() {
         let name = format!("package of service `{}`", service.name.value);
-        faults.extend(path(&name, &service.package, facts, true));
+        faults.extend(path(&name, &service.package, facts, Some(true)));
     }
     for (destination, source) in &service.files {
-        faults.extend(path(&format!("source of file {}", quoted(destination)), source, facts, false));
+        faults.extend(path(&format!("source of file {}", quoted(destination)), source, facts, None));
     }
     faults
 }
 
-fn path(what: &str, located: &Located<PathBuf>, facts: &Facts, folder: bool) -> Option<Diagnostic> {
+/// `folder`: whether it must be one; absent: a file will do as well.
+pub(super) fn path(
+    what: &str,
+    located: &Located<PathBuf>,
+    facts: &Facts,
+    folder: Option<bool>,
+) -> Option<Diagnostic> {
     let text = located.value.to_string_lossy();
     if let Err(complaint) = values::inside(&located.value) {
         let mut fault = Diagnostic::error(format!("{what}: {}", complaint.message))
@@ -117,18 +123,19 @@ fn path(what: &str, located: &Located<PathBuf>, facts: &Facts, folder: bool) -> 
         return Some(fault);
     }
     let fault = |message: String| Diagnostic::error(format!("{what}: {message}")).at(&located.place, "");
-    match facts.get(&located.value)? {
+    match facts.paths.get(&located.value)? {
         Fact::Missing => Some(fault(format!("{} is not there", quoted(&text)))),
         Fact::Outside(target) => Some(
             fault(format!("{} leads out of the repository", quoted(&text)))
                 .hint(format!("a symlink leads to {}", quoted(&target.display().to_string()))),
         ),
-        Fact::File if folder => {
+        Fact::Folder if folder == Some(false) => Some(fault(format!("{} is a folder", quoted(&text)))),
+        Fact::File if folder == Some(true) => {
             let parent =
                 located.value.parent().map(|parent| parent.display().to_string()).unwrap_or_default();
             Some(
                 fault(format!("{} is a file", quoted(&text)))
-                    .hint(format!("write the package's directory: {}", quoted(&parent))),
+                    .hint(format!("write the directory: {}", quoted(&parent))),
             )
         }
         Fact::Other => {

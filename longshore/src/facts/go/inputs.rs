@@ -2,7 +2,7 @@
 //! A listing is kept with the fingerprint of all that it was made from, so that Go is asked again only
 //! when some of that changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -313,6 +313,11 @@ fn executable(package: &Package) -> String {
     if is_version { parts.next().unwrap_or(last).to_owned() } else { last.to_owned() }
 }
 
+fn extra_files(service: &ServiceSettings) -> BTreeSet<RepoPath> {
+    let dockerfile = service.dockerfile.iter().map(|from| &from.file);
+    service.image.files.values().chain(dockerfile).map(|path| RepoPath::from_path(path)).collect()
+}
+
 fn closure(
     workspace: &Workspace,
     service: &ServiceSettings,
@@ -333,7 +338,7 @@ fn closure(
         modules: BTreeMap::new(),
         go_mod: inside(&group.setting.module).unwrap_or_else(|| RepoPath::from_path(Path::new(""))),
         ignored: Default::default(),
-        extra_files: service.image.files.values().map(|path| RepoPath::from_path(path)).collect(),
+        extra_files: extra_files(service),
         settings: service.digest(chosen),
         go: chosen.version.trim_start_matches("go").to_owned(),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ImageSpec, IndexSpec, VariantSpec};
+use super::{ImageSpec, IndexSpec, VariantSpec, dockerfile};
 use crate::host::clock;
 use crate::plan::{JobId, Stage, State};
 use crate::platform::Platform;
@@ -26,7 +26,13 @@ pub fn jobs(draft: &mut Draft<'_>, builds: &BTreeMap<(String, Platform), JobId>)
     let release = draft.release;
     for (name, service) in &release.services {
         for platform in service.image_platforms() {
-            if let Some(build) = builds.get(&(name.clone(), platform.clone())) {
+            if let Some(settings) = &service.settings.dockerfile {
+                // What another run left need not be built.
+                if !draft.has(&platform_job(name, platform)) {
+                    let labels = labels(release, name, service);
+                    dockerfile::jobs::add(draft, name, service, settings, platform, labels);
+                }
+            } else if let Some(build) = builds.get(&(name.clone(), platform.clone())) {
                 add_image(draft, name, service, platform, build);
             }
         }

@@ -21,7 +21,12 @@ pub fn jobs(draft: &mut Draft<'_>) {
                 service: name.clone(),
                 platform: platform.clone(),
                 image: image.clone(),
-                executable: Some(format!("/{}", binary_path(name, platform))),
+                // Where a Dockerfile puts its binaries is its own affair.
+                executable: service
+                    .settings
+                    .dockerfile
+                    .is_none()
+                    .then(|| format!("/{}", binary_path(name, platform))),
                 scanner: release.trivy.clone().unwrap_or_default(),
                 options: Options::from(&release.stages.scan),
                 offline: draft.offline,

@@ -1,0 +1,405 @@
+//! The engines: which of them this machine has, and what each is told.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Build, DockerfileSpec, archive};
+use crate::cancel::Cancel;
+use crate::config::{Compression, Engine as Choice};
+use crate::fault::{Exit, Fault};
+use crate::host::environment::Environment;
+use crate::host::process::Command;
+use crate::oci::layout::Layout;
+use crate::stage::lint::tool::{machine, stopped};
+use crate::workspace::Workspace;
+
+/// Of a question; a build takes as long as it takes.
+const CALL: Duration = Duration::from_secs(60);
+/// Of an image on its way out of a daemon or a storage.
+const COPY: Duration = Duration::from_secs(900);
+
+/// Variables of the user's that lead docker to its daemon, its builders and through a proxy.
+const VARIABLES: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USERPROFILE",
+    "SYSTEMROOT",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "PROGRAMDATA",
+    "PROGRAMFILES",
+    "TMPDIR",
+    "TEMP",
+    "XDG_RUNTIME_DIR",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "DOCKER_TLS_VERIFY",
+    "DOCKER_CERT_PATH",
+    "DOCKER_API_VERSION",
+    "BUILDX_BUILDER",
+    "BUILDX_CONFIG",
+    "REGISTRY_AUTH_FILE",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "CONTAINERS_CONF",
+    "CONTAINERS_REGISTRIES_CONF",
+    "CONTAINERS_STORAGE_CONF",
+    "STORAGE_DRIVER",
+    "BUILDAH_ISOLATION",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+/// One that can be used.
+#[derive(Clone, Debug)]
+pub(super) struct Engine {
+    kind: Kind,
+    program: PathBuf,
+    environment: Environment,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A builder with an exporter of OCI layouts.
+    Buildx,
+    /// The daemon's own BuildKit, through buildx.
+    BuildxDocker,
+    /// The daemon's own BuildKit, through a client that has it built in.
+    Docker,
+    Buildah,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Buildx | Kind::BuildxDocker => "buildx",
+            Kind::Docker => "docker",
+            Kind::Buildah => "buildah",
+        })
+    }
+}
+
+impl Engine {
+    /// The engine that `spec` names, or the first that this machine has.
+    ///
+    /// # Errors
+    /// [`Exit::Machine`] with why each can't be used.
+    pub(super) fn find(
+        spec: &DockerfileSpec,
+        environment: &Environment,
+        cancel: &Cancel,
+    ) -> anyhow::Result<Self> {
+        let wanted = match (spec.engine, &spec.builder) {
+            (Choice::Auto, Some(_)) => vec![Choice::Buildx],
+            (Choice::Auto, None) => vec![Choice::Buildx, Choice::Docker, Choice::Buildah],
+            (named, _) => vec![named],
+        };
+        let mut reasons: Vec<String> = Vec::new();
+        for choice in wanted {
+            let programs =
+                programs(if choice == Choice::Buildah { "buildah" } else { "docker" }, environment);
+            if programs.is_empty() {
+                let name = if choice == Choice::Buildah { "buildah" } else { "docker" };
+                reasons.push(format!("`{name}` is not on PATH"));
+            }
+            for program in programs {
+                match Self::probe(choice, program, spec, environment, cancel) {
+                    Ok(engine) => return Ok(engine),
+                    Err(_) if cancel.is_set() => return Err(stopped(cancel)),
+                    Err(why) => reasons.push(why),
+                }
+            }
+        }
+        reasons.dedup();
+        let message =
+            format!("nothing here can build the Dockerfile of `{}`: {}", spec.service, reasons.join("; "));
+        Err(Fault::new(Exit::Machine, message)
+            .hint("install docker with buildx and start it, or buildah, or name a remote `builder`; `cargo xtask doctor` says what is here")
+            .into())
+    }
+
+    fn probe(
+        choice: Choice,
+        program: PathBuf,
+        spec: &DockerfileSpec,
+        environment: &Environment,
+        cancel: &Cancel,
+    ) -> Result<Self, String> {
+        let mut engine = Self { kind: Kind::Buildah, program, environment: environment.clone() };
+        let shown = engine.program.display().to_string();
+        match choice {
+            Choice::Buildah => {
+                if cfg!(not(target_os = "linux")) {
+                    return Err("buildah needs Linux".to_owned());
+                }
+                engine.said(&["--version"], cancel).map_err(|why| format!("`{shown}`: {why}"))?;
+            }
+            Choice::Docker => {
+                let text =
+                    engine.said(&["version", "--format", "{{.Client.Version}} {{.Server.Version}}"], cancel);
+                let text = text.map_err(|why| format!("docker's daemon does not answer `{shown}`: {why}"))?;
+                let major = text.split('.').next().and_then(|major| major.parse::<u32>().ok());
+                if major.is_none_or(|major| major >= 23) {
+                    return Err(format!("`{shown}` needs its buildx component for BuildKit"));
+                }
+                engine.kind = Kind::Docker;
+            }
+            Choice::Buildx | Choice::Auto => engine.kind = engine.builder(spec, &shown, cancel)?,
+        }
+        if let Some(lacks) = engine.lacks(spec) {
+            return Err(lacks);
+        }
+        Ok(engine)
+    }
+
+    /// The driver of buildx's builder decides how an image comes out of it.
+    fn builder(&self, spec: &DockerfileSpec, shown: &str, cancel: &Cancel) -> Result<Kind, String> {
+        self.said(&["buildx", "version"], cancel)
+            .map_err(|_| format!("`{shown}` has no buildx component"))?;
+        let mut words = vec!["buildx", "inspect"];
+        words.extend(spec.builder.as_deref());
+        let text = self.said(&words, cancel).map_err(|why| match &spec.builder {
+            Some(builder) => format!("buildx has no builder `{builder}`: {why}"),
+            None => format!("buildx's builder can't be used: {why}"),
+        })?;
+        let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        // A node that can't be reached says so, and the command ends well all the same.
+        if let Some(error) = line("Error:").filter(|_| line("Status:") != Some("running")) {
+            return Err(format!("buildx's builder can't be used: {error}"));
+        }
+        Ok(if line("Driver:") == Some("docker") { Kind::BuildxDocker } else { Kind::Buildx })
+    }
+
+    /// What it can't do that `spec` asks for.
+    fn lacks(&self, spec: &DockerfileSpec) -> Option<String> {
+        let registry = |cache: &String| !cache.starts_with("type=") || cache.starts_with("type=registry,");
+        match self.kind {
+            Kind::Docker if !spec.cache_to.is_empty() => {
+                Some("`docker` without buildx can't write to `cache-to`".to_owned())
+            }
+            Kind::Docker | Kind::Buildah if !spec.cache_from.iter().chain(&spec.cache_to).all(registry) => {
+                Some(format!("`{self}` knows no cache but a registry's"))
+            }
+            _ => None,
+        }
+    }
+
+    /// What a question is answered; else why not.
+    fn said(&self, words: &[&str], cancel: &Cancel) -> Result<String, String> {
+        let command = self.command().args(words.iter().copied()).timeout(CALL);
+        match command.output(cancel) {
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                match command.checked(output) {
+                    Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+                    Err(_) => Err(said.lines().last().unwrap_or("no answer").trim().to_owned()),
+                }
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let listed = VARIABLES.iter().filter_map(|name| Some((*name, self.environment.get(name)?)));
+        listed.fold(Command::new(&self.program).clear(), |command, (name, value)| command.env(name, value))
+    }
+
+    /// Builds, and gives a layout with the image.
+    ///
+    /// # Errors
+    /// As [`super::run`].
+    pub(super) fn build(&self, build: &Build<'_>) -> anyhow::Result<Layout> {
+        let cancel = build.scope.cancel;
+        let answers = || self.answers(&Cancel::default());
+        match self.kind {
+            Kind::Buildx => {
+                let folder = build.folder.join("layout");
+                let compression = match build.spec.compression {
+                    Compression::Gzip => "gzip",
+                    Compression::Zstd => "zstd",
+                };
+                let output = format!(
+                    "type=oci,tar=false,dest={},compression={compression},rewrite-timestamp=true",
+                    folder.display()
+                );
+                let command = self.buildx(build).arg("--output").arg(output).arg(&build.spec.context);
+                build.run(command, answers)?;
+                Layout::open(&folder)
+            }
+            Kind::BuildxDocker | Kind::Docker => {
+                let image = Image { engine: self, name: &build.name };
+                image.remove();
+                let command = match self.kind {
+                    Kind::Docker => self.docker(build),
+                    _ => self.buildx(build).arg("--load"),
+                };
+                let command = command.arg("--tag").arg(&build.name).arg(&build.spec.context);
+                build.run(command, answers)?;
+                let file = build.folder.join("image.tar");
+                let save = self.command().args(["image", "save", "--output"]).arg(&file).arg(&build.name);
+                let save = save.timeout(COPY).run(cancel);
+                save.map_err(|error| if cancel.is_set() { stopped(cancel) } else { machine(error) })?;
+                archive::unpack(&file, &build.folder.join("layout"), build.spec.compression, cancel)
+            }
+            Kind::Buildah => self.buildah(build),
+        }
+    }
+
+    /// Whether it is still there, after something has failed.
+    fn answers(&self, cancel: &Cancel) -> bool {
+        match self.kind {
+            Kind::Buildah => true,
+            Kind::Buildx => self.said(&["buildx", "version"], cancel).is_ok(),
+            Kind::BuildxDocker | Kind::Docker => {
+                self.said(&["version", "--format", "{{.Server.Version}}"], cancel).is_ok()
+            }
+        }
+    }
+
+    /// What every BuildKit's `build` is told.
+    fn common(command: Command, build: &Build<'_>) -> Command {
+        let spec = build.spec;
+        let mut command = command
+            .args(["--progress", "plain", "--file"])
+            .arg(&spec.file)
+            .args(["--platform", &spec.platform.to_string()])
+            .env("DOCKER_BUILDKIT", "1")
+            .env("SOURCE_DATE_EPOCH", spec.created.to_string());
+        if let Some(target) = &spec.target {
+            command = command.args(["--target", target]);
+        }
+        for (name, value) in &spec.args {
+            command = command.args(["--build-arg", &format!("{name}={value}")]);
+        }
+        for (name, value) in &spec.labels {
+            command = command.args(["--label", &format!("{name}={value}")]);
+        }
+        for secret in &build.secrets.args {
+            command = command.args(["--secret", secret]);
+        }
+        command
+    }
+
+    fn buildx(&self, build: &Build<'_>) -> Command {
+        let spec = build.spec;
+        let mut command = Self::common(self.command().args(["buildx", "build"]), build)
+            // Attestations are made of what is released, by the pipeline.
+            .args(["--provenance=false", "--sbom=false"]);
+        if let Some(builder) = &spec.builder {
+            command = command.args(["--builder", builder]);
+        }
+        for cache in &spec.cache_from {
+            command = command.arg("--cache-from").arg(cache);
+        }
+        for cache in &spec.cache_to {
+            command = command.arg("--cache-to").arg(cache);
+        }
+        command
+    }
+
+    fn docker(&self, build: &Build<'_>) -> Command {
+        let mut command = Self::common(self.command().arg("build"), build);
+        for cache in &build.spec.cache_from {
+            command = command.arg("--cache-from").arg(reference(cache));
+        }
+        command
+    }
+
+    fn buildah(&self, build: &Build<'_>) -> anyhow::Result<Layout> {
+        let (spec, cancel) = (build.spec, build.scope.cancel);
+        let storage = storage(build.scope.workspace);
+        let command = || self.command().args(storage_args(&storage));
+        let folder = build.folder.join("layout");
+        let mut built = command()
+            .args(["build", "--format", "oci", "--layers", "--force-rm", "--tag", &build.name, "--file"])
+            .arg(&spec.file)
+            .args(["--platform", &spec.platform.to_string()])
+            .args(["--timestamp", &spec.created.to_string()]);
+        if let Some(target) = &spec.target {
+            built = built.args(["--target", target]);
+        }
+        for (name, value) in &spec.args {
+            built = built.args(["--build-arg", &format!("{name}={value}")]);
+        }
+        for (name, value) in &spec.labels {
+            built = built.args(["--label", &format!("{name}={value}")]);
+        }
+        for secret in &build.secrets.args {
+            built = built.args(["--secret", secret]);
+        }
+        for cache in &spec.cache_from {
+            built = built.args(["--cache-from", reference(cache)]);
+        }
+        for cache in &spec.cache_to {
+            built = built.args(["--cache-to", reference(cache)]);
+        }
+        build.run(built.arg(&spec.context), || true)?;
+        let target = format!("oci:{}:image", folder.display());
+        let push = command().args(["push", "--quiet", &build.name, &target]).timeout(COPY).run(cancel);
+        push.map_err(|error| if cancel.is_set() { stopped(cancel) } else { machine(error) })?;
+        Layout::open(&folder)
+    }
+}
+
+/// Buildah's images and containers of one work tree: apart from the user's, which may lack the room, the
+/// rights, or the wish to be cleaned up.
+fn storage(workspace: &Workspace) -> PathBuf {
+    let place = crate::oci::types::Digest::of(workspace.state.as_os_str().as_encoded_bytes());
+    workspace.cache.join("buildah").join(&place.hex()[..12])
+}
+
+fn storage_args(storage: &Path) -> [PathBuf; 4] {
+    ["--root".into(), storage.join("root"), "--runroot".into(), storage.join("run")]
+}
+
+/// Removes the containers that a killed run's build has left in its storage. Under the work tree's lock.
+pub fn clean(workspace: &Workspace, environment: &Environment, cancel: &Cancel) {
+    let storage = storage(workspace);
+    if !storage.is_dir() {
+        return;
+    }
+    for program in programs("buildah", environment) {
+        let engine = Engine { kind: Kind::Buildah, program, environment: environment.clone() };
+        // A failure is told by the next build.
+        let _ =
+            engine.command().args(storage_args(&storage)).args(["rm", "--all"]).timeout(CALL).output(cancel);
+    }
+}
+
+/// An image in the daemon, until it is in the layout.
+struct Image<'a> {
+    engine: &'a Engine,
+    name: &'a str,
+}
+
+impl Image<'_> {
+    /// Takes it away, where it is. What the user has under other names stays.
+    fn remove(&self) {
+        let _ = self.engine.said(&["image", "rm", self.name], &Cancel::default());
+    }
+}
+
+impl Drop for Image<'_> {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Every program of this name on PATH: the first docker may lack what a later one has.
+fn programs(name: &str, environment: &Environment) -> Vec<PathBuf> {
+    let Some(path) = environment.get("PATH") else { return Vec::new() };
+    which::which_in_all(name, Some(path), Path::new("/")).map(Iterator::collect).unwrap_or_default()
+}
+
+/// The repository of a registry's cache.
+fn reference(cache: &str) -> &str {
+    cache.split(',').find_map(|part| part.strip_prefix("ref=")).unwrap_or(cache)
+}

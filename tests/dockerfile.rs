@@ -1,0 +1,107 @@
+//! Services that are built from a Dockerfile, by every engine that this machine has.
+
+use serde_json::Value;
+
+use crate::docker::Dockerd;
+use crate::process::{command, succeed};
+use crate::registry::Registry;
+use crate::repository::Repository;
+use crate::tool::tool;
+
+/// A static binary, made by the tests: no registry has to be asked for a base.
+const DOCKERFILE: &str = "\
+ARG APP_ENV=none
+FROM scratch AS image
+ARG APP_ENV
+ARG TARGETARCH
+ARG VERSION
+COPY prebuilt/${TARGETARCH}/api /api
+ENV APP_ENV=$APP_ENV
+ENV SERVER_PORT=8080
+LABEL built.version=$VERSION
+USER 65532:65532
+EXPOSE 8080
+ENTRYPOINT [\"/api\"]
+";
+
+/// A shop whose `api` comes from a Dockerfile, committed; `engine` is written into pipeline.toml.
+fn shop(engine: &str) -> Repository {
+    let shop = Repository::new();
+    shop.write("Dockerfile", DOCKERFILE);
+    shop.write(".dockerignore", "*\n!prebuilt\n");
+    shop.edit("pipeline.toml", ", SERVER_PORT = \"8080\"", "");
+    shop.edit("pipeline.toml", "package = \"cmd/api\"", "package = \"cmd/api\"\ndockerfile = \"Dockerfile\"");
+    shop.append("pipeline.toml", &format!("\n[services.api.image]\nengine = \"{engine}\"\n"));
+    prebuild(&shop, "amd64");
+    shop.commit("feat: an image from a Dockerfile");
+    shop
+}
+
+/// Compiles `api` for the Dockerfile to copy.
+fn prebuild(shop: &Repository, architecture: &str) {
+    succeed(
+        shop.prepared("go")
+            .args([
+                "build",
+                "-trimpath",
+                "-buildvcs=false",
+                "-o",
+                &format!("prebuilt/{architecture}/api"),
+                "./cmd/api",
+            ])
+            .env("GOARCH", architecture)
+            .env("CGO_ENABLED", "0"),
+    );
+}
+
+/// Manifest and config of a platform of `api`.
+#[track_caller]
+fn image(shop: &Repository, platform: &str) -> (Value, Value) {
+    let artifacts = shop.artifacts();
+    let digest = artifacts["services"]["api"]["platforms"][platform]["digest"].as_str().unwrap();
+    let blob = |digest: &str| -> Value {
+        let path = format!("dist/images/api/blobs/sha256/{}", digest.strip_prefix("sha256:").unwrap());
+        serde_json::from_str(&shop.read(&path)).unwrap()
+    };
+    let manifest = blob(digest);
+    let config = blob(manifest["config"]["digest"].as_str().unwrap());
+    (manifest, config)
+}
+
+/// With the docker client that has BuildKit built in, which need not be the first on PATH, and a daemon.
+fn with_docker(shop: Repository) -> Option<(Repository, Dockerd)> {
+    let dockerd = Dockerd::start()?;
+    let shop = shop.env("DOCKER_HOST", dockerd.host());
+    Some((shop, dockerd))
+}
+
+#[test]
+fn a_dockerfile_is_built_scanned_verified_and_pushed() {
+    let Some((shop, dockerd)) = with_docker(shop("docker")) else { return };
+    let Some(registry) = Registry::start() else { return };
+    shop.dev(&registry.host());
+    shop.remote();
+    let Some(shop) = shop.scanner() else { return };
+    shop.longshore(&["release", "--env", "dev", "--skip", "lint,test", "api"]).code(0);
+    let (manifest, config) = image(&shop, "linux/amd64");
+    assert_eq!(manifest["layers"].as_array().unwrap().len(), 1);
+    assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
+    assert_eq!(config["config"]["Entrypoint"], serde_json::json!(["/api"]));
+    assert_eq!(config["config"]["User"], "65532:65532");
+    let env = config["config"]["Env"].as_array().unwrap();
+    assert!(env.contains(&"APP_ENV=development".into()), "{env:?}");
+    let labels = &config["config"]["Labels"];
+    assert_eq!(labels["built.version"], "0.1.0");
+    assert_eq!(labels["org.opencontainers.image.version"], "0.1.0");
+    let artifact = &shop.artifacts()["services"]["api"];
+    let verdicts = &artifact["platforms"]["linux/amd64"]["verdicts"];
+    assert_eq!(verdicts["verify"], "container", "{artifact:#}");
+    assert_eq!(verdicts["scan"], "pass", "{artifact:#}");
+    // Anybody's client can read what was pushed.
+    let Some(skopeo) = tool("skopeo") else { return };
+    let reference = format!("docker://{}", artifact["reference"].as_str().unwrap());
+    let read = succeed(command(skopeo).args(["inspect", "--tls-verify=false", &reference]));
+    assert!(read.contains("APP_ENV=development"), "{read}");
+    assert_eq!(dockerd.docker(&["image", "ls", "--all", "--quiet"]), "", "nothing stays in the daemon");
+    assert_eq!(dockerd.docker(&["container", "ls", "--all", "--quiet"]), "");
+}
