@@ -8,6 +8,7 @@
 mod database;
 mod docker;
 mod dockerfile;
+mod export;
 mod faults;
 mod gates;
 mod hostile;

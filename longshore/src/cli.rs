@@ -15,6 +15,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use crate::host::environment::Environment;
 use crate::plan::Stage;
 use crate::platform::Platform;
+use crate::stage::image::output::Target;
 
 /// A declarative release pipeline for Go services.
 ///
@@ -200,6 +201,10 @@ pub struct ImageArgs {
     /// Join the platforms that several runs built, each in its dist/ folder, into one index
     #[arg(long, value_name = "DIR", num_args = 1.., env = "LONGSHORE_JOIN", value_delimiter = ',', conflicts_with = "from")]
     pub join: Vec<PathBuf>,
+    /// Also copy each image to oci:DIR, oci-archive:FILE, docker-archive:FILE or docker-daemon: (may be
+    /// repeated); `{service}` in a path is the service's name
+    #[arg(long, value_name = "TARGET", env = "LONGSHORE_OUTPUT")]
+    pub output: Vec<Target>,
 }
 
 #[derive(Clone, Debug, Args)]

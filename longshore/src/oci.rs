@@ -2,9 +2,12 @@
 //!
 //! Reading order: [`types`] and [`reference`] are the specification's words, pure. [`layer`] makes a
 //! blob of files, [`image`] a manifest of blobs, [`layout`] keeps both in a folder, [`registry`] speaks
-//! to those that keep them elsewhere; [`destination`] is either, [`base`] what an image stands on.
+//! to those that keep them elsewhere; [`destination`] is either, [`base`] what an image stands on,
+//! [`archive`] an image as one file, [`daemon`] who runs it.
 
+pub mod archive;
 pub mod base;
+pub mod daemon;
 pub mod destination;
 pub mod image;
 pub mod layer;

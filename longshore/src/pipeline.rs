@@ -20,6 +20,7 @@ use crate::release::decide::{self, Ask, Decided, Goal, Ground};
 use crate::session::Session;
 use crate::stage::draft::{Draft, Source};
 use crate::stage::image::dockerfile;
+use crate::stage::image::output::Target;
 use crate::stage::{Action, build, plan, tag};
 
 /// Everything that is known before the first job starts.
@@ -39,6 +40,8 @@ pub struct Order {
     pub since: Option<String>,
     pub source: Source,
     pub purpose: Purpose,
+    /// Where images are copied to besides; absolute.
+    pub outputs: Vec<Target>,
 }
 
 /// What the plan is for.
@@ -131,6 +134,7 @@ fn plan_of(
         &session.environment,
     );
     draft.offline = session.offline;
+    draft.outputs.clone_from(&order.outputs);
     let records = stages.contains(&Stage::Tag) && release.runs(Stage::Tag);
     plan::plan(draft, |draft| {
         if records && (release.subjects().next().is_some() || !finish.is_empty()) {

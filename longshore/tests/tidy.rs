@@ -53,8 +53,6 @@ const RULES: &[Rule] = &[
             ("stage/image/dockerfile.rs", "the folder that an engine exports into"),
             ("stage/scan/database.rs", "the database is a folder that changes by a rename"),
             ("stage/scan/isolate.rs", "the scanner's own folder, with links to what it reads"),
-            ("stage/verify/docker.rs", "an archive is removed once the daemon has it"),
-            ("stage/verify/docker/archive.rs", "the archive is streamed"),
             ("stage/verify/local.rs", "working folders and devices of an image's root"),
             ("stage/verify/root.rs", "an image's root is a folder of many files and modes"),
             ("stage/verify/session.rs", "the folder and the lock of a verification"),

@@ -20,6 +20,7 @@ use crate::report;
 use crate::report::style::Colour;
 use crate::session::Session;
 use crate::stage::draft::Source;
+use crate::stage::image::output::Target;
 use crate::version::Bump;
 
 /// Runs the command line of this process.
@@ -76,6 +77,7 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
             let mut order =
                 order(Goal::Stage(Stage::Image), &global, &args.stage, BTreeSet::new(), &args.join)?;
             order.ask.variants = global.environment.is_some();
+            order.outputs = outputs(&args.output)?;
             stages(&global, environment, cancel, &order, args.stage.dry_run)
         }
         Command::Plan(args) => {
@@ -121,6 +123,15 @@ fn stages(
     run_pipeline::run(&mut session, global, order)
 }
 
+/// The targets with absolute paths: a relative one starts where the command was typed.
+fn outputs(given: &[Target]) -> anyhow::Result<Vec<Target>> {
+    let absolute = |target: &Target| -> anyhow::Result<Target> {
+        let path = target.path().map(std::path::absolute).transpose()?;
+        Ok(target.with(|given| path.unwrap_or_else(|| given.to_owned())))
+    };
+    given.iter().map(absolute).collect()
+}
+
 fn order(
     target: Goal,
     global: &Global,
@@ -148,5 +159,5 @@ fn order(
         variants: false,
     };
     let purpose = if args.dry_run { Purpose::Show } else { Purpose::Run };
-    Ok(Order { ask, since, source, purpose })
+    Ok(Order { ask, since, source, purpose, outputs: Vec::new() })
 }

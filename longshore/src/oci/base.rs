@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use super::image;
+use super::layer::reader::plain as plain_layer;
 use super::layout::Layout;
 use super::reference::{Repository, Tag};
 use super::registry::{Client, Remote};
@@ -233,21 +234,7 @@ fn check_layer(
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
     let limit = layer.size.saturating_mul(RATIO).clamp(ALWAYS, LARGEST);
-    let plain: Box<dyn Read + '_> = match media_type::layer(&layer.media_type) {
-        Some(media_type::LAYER) => Box::new(bytes),
-        Some(media_type::LAYER_GZIP) => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
-        Some(media_type::LAYER_ZSTD) => {
-            let mut decoder =
-                zstd::stream::read::Decoder::new(bytes).fault(Exit::Machine, "could not start zstd")?;
-            // What the format asks every decoder to support: 128 MiB would be the next step.
-            decoder.window_log_max(27).fault(Exit::Machine, "could not start zstd")?;
-            Box::new(decoder)
-        }
-        _ => {
-            let message = format!("it is a `{}`, which can't be shipped", layer.media_type);
-            return Err(Fault::new(Exit::Machine, message).into());
-        }
-    };
+    let plain = plain_layer(&layer.media_type, bytes)?;
     let mut bounded = Bounded { inner: plain, hash: Sha256::new(), left: limit, over: false, cancel };
     let checked = check_tar(&mut bounded)
         .and_then(|()| io::copy(&mut bounded, &mut io::sink()).fault(Exit::Machine, "it can't be unpacked"));

@@ -19,6 +19,7 @@ use crate::config::Compression;
 use crate::fault::{Exit, Fault, FaultContext as _};
 
 mod header;
+pub mod reader;
 
 /// Every write into a compressor has this size but the last: how the input is cut never shapes the
 /// output.

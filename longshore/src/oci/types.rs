@@ -50,6 +50,8 @@ pub mod media_type {
 pub mod annotation {
     /// A tag in a layout's index.json (image-spec, annotations.md).
     pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+    /// The full reference in a layout's index.json, which containerd's import takes (containerd, images).
+    pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
     /// On a variant's manifest and index: the digest of the neutral one that it was made of.
     pub const NEUTRAL: &str = "dev.longshore.neutral.digest";
 }

@@ -12,6 +12,7 @@ use crate::plan::{Job, JobId, Plan, Stage, State};
 use crate::platform::Platform;
 use crate::release::{Release, ServiceRelease};
 use crate::stage::Passed;
+use crate::stage::image::output::Target;
 use crate::workspace::Workspace;
 
 /// Where images come from.
@@ -36,6 +37,8 @@ pub struct Draft<'a> {
     pub stages: BTreeSet<Stage>,
     pub environment: &'a Environment,
     pub offline: bool,
+    /// Where images are copied to besides.
+    pub outputs: Vec<Target>,
     plan: Plan<Action>,
     states: BTreeMap<JobId, State>,
 }
@@ -76,6 +79,7 @@ impl<'a> Draft<'a> {
             stages,
             environment,
             offline: false,
+            outputs: Vec::new(),
             plan: Plan { jobs: Vec::new() },
             states: BTreeMap::new(),
         }

@@ -3,6 +3,7 @@
 
 pub mod dockerfile;
 pub mod jobs;
+pub mod output;
 mod root;
 
 use std::collections::BTreeMap;

@@ -47,6 +47,8 @@ pub fn plan(mut draft: Draft<'_>, last: impl FnOnce(&mut Draft<'_>)) -> anyhow::
     );
     if draft.stages.contains(&Stage::Image) {
         image::jobs::jobs(&mut draft, &binaries);
+        let outputs = std::mem::take(&mut draft.outputs);
+        image::output::jobs(&mut draft, &outputs)?;
     }
     if wanted(&draft, Stage::Scan) {
         scan::jobs::jobs(&mut draft);

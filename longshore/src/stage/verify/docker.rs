@@ -4,7 +4,6 @@
 //! Everything made carries the label `dev.longshore.run=ID`, and goes by it. A daemon on another machine is
 //! not used: its containers' ports would have to be opened to the network to be asked.
 
-mod archive;
 mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +18,8 @@ use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::environment::Environment;
 use crate::host::files;
 use crate::host::process::{Command, Output, Status};
-use crate::oci::types::Digest;
+use crate::oci::types::{Descriptor, Digest, media_type};
+use crate::oci::{archive, daemon};
 use crate::platform::Platform;
 use crate::stage::lint::tool::{machine, settled, stopped};
 
@@ -39,21 +39,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Lines of its log that are told.
 const TAIL: &str = "100";
-
-/// Variables of the user's that lead to the daemon.
-const VARIABLES: &[&str] = &[
-    "PATH",
-    "HOME",
-    "USERPROFILE",
-    "SYSTEMROOT",
-    "XDG_RUNTIME_DIR",
-    "DOCKER_HOST",
-    "DOCKER_CONTEXT",
-    "DOCKER_CONFIG",
-    "DOCKER_TLS_VERIFY",
-    "DOCKER_CERT_PATH",
-    "DOCKER_API_VERSION",
-];
 
 /// The client, with what it needs: kept in the session's folder, so that a later run reaches the same daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -159,7 +144,7 @@ impl Docker {
         cancel: &Cancel,
     ) -> Result<Self, String> {
         let program = super::way::program("docker", environment).ok_or("docker is not installed")?;
-        let env = VARIABLES
+        let env = daemon::VARIABLES
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), environment.get(name)?.to_owned())))
             .collect();
@@ -282,11 +267,12 @@ impl Containers {
         // Recorded before it is loaded: only what was not there before is removed.
         let record = self.folder.join(format!("image-{}", image.manifest.config.digest.hex()));
         files::write(&record, image.manifest_digest.as_str().as_bytes())?;
-        let archive = self.folder.join("load.tar");
-        archive::write(image, &archive, cancel)?;
-        let command = self.client.command().arg("load").arg("--input").arg(&archive).timeout(LOAD);
+        let mut draft = files::Draft::new(&self.folder)?;
+        let target = Descriptor::of(media_type::MANIFEST, &image.layout.read(&image.manifest_digest)?);
+        archive::write(&mut draft, (&image.layout, &target), archive::Form::Docker, None, cancel)?;
+        let command = self.client.command().arg("load").arg("--input").arg(draft.path()).timeout(LOAD);
         let said = ok(&command, cancel)?;
-        std::fs::remove_file(&archive).fault(Exit::Machine, "could not remove a temporary file")?;
+        drop(draft);
         self.present(&ids, cancel)?.ok_or_else(|| {
             let config = &image.manifest.config.digest;
             let message = format!("no verdict: docker loaded another image than `{config}`: {said}");

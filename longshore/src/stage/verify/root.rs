@@ -7,12 +7,12 @@ use std::io::{Read, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
 
 use crate::cancel::Cancel;
 use crate::fault::{Exit, Fault, FaultContext as _};
+use crate::oci::layer::reader::{Checked, plain};
 use crate::oci::layout::Layout;
-use crate::oci::types::{Descriptor, Digest, ImageConfig, Manifest, media_type};
+use crate::oci::types::{Descriptor, Digest, ImageConfig, Manifest};
 use crate::stage::ManifestOutput;
 use crate::stage::lint::tool::stopped;
 
@@ -69,41 +69,8 @@ impl Image {
         layer: &Descriptor,
         diff_id: &Digest,
     ) -> anyhow::Result<impl Read + use<>> {
-        let file = std::io::BufReader::with_capacity(1 << 17, self.layout.open_blob(layer)?);
-        let inner: Box<dyn Read> = match media_type::layer(&layer.media_type) {
-            Some(media_type::LAYER_GZIP) => Box::new(flate2::read::MultiGzDecoder::new(file)),
-            Some(media_type::LAYER_ZSTD) => Box::new(zstd::Decoder::new(file)?),
-            Some(_) => Box::new(file),
-            None => {
-                let message = format!("a layer of type `{}` can't be unpacked", layer.media_type);
-                return Err(Fault::new(Exit::Machine, message).into());
-            }
-        };
-        Ok(Checked { inner, hash: Some(Sha256::new()), expected: diff_id.clone() })
-    }
-}
-
-/// A reader whose end is an error where its bytes were not those of a digest.
-struct Checked {
-    inner: Box<dyn Read>,
-    hash: Option<Sha256>,
-    expected: Digest,
-}
-
-impl Read for Checked {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        if read > 0 {
-            if let Some(hash) = &mut self.hash {
-                hash.update(&buffer[..read]);
-            }
-        } else if !buffer.is_empty()
-            && let Some(hash) = self.hash.take()
-            && Digest::from_sha256(hash.finalize().into()) != self.expected
-        {
-            return Err(std::io::Error::other(format!("its bytes are not those of `{}`", self.expected)));
-        }
-        Ok(read)
+        let inner = plain(&layer.media_type, self.layout.open_blob(layer)?)?;
+        Ok(Checked::new(inner, diff_id))
     }
 }
 
@@ -340,5 +307,8 @@ fn own(_: &Path, _: &tar::Header) -> anyhow::Result<()> {
 }
 
 #[cfg(unix)]
+#[cfg(test)]
+use sha2::{Digest as _, Sha256};
+
 #[cfg(test)]
 mod tests;
