@@ -71,6 +71,35 @@ func Say() string { return fmt.Sprintf("%d", Word) }
 "#;
 
 #[test]
+fn golangci_lint_is_a_gate_of_its_own() {
+    let Some((registry, shop)) = shop() else { return };
+    let Some((version, program)) = crate::tool::golangci_lint() else { return };
+    let shop = shop.env("LONGSHORE_GOLANGCI_LINT", program);
+    // Settings of the user's are none of the repository's.
+    shop.write("../home/.golangci.yml", "version: \"2\"\nlinters:\n  default: none\n");
+    shop.edit("pipeline.toml", "[tools]\n", &format!("[tools]\ngolangci-lint = \"{version}\"\n"));
+    shop.append("pkg/store/store.go", UNUSED).commit("feat: an unused function");
+    let run = release(&shop, "test,scan,verify", &[]).code(3);
+    assert!(run.stderr.contains("pkg/store/store.go:7:6: func never is unused (unused)\n"), "{run}");
+    // What it can't read is no verdict; the key of the last result has it in it.
+    shop.write(".golangci.yml", "version: \"2\"\nlinters:\n  enable: [nonsense]\n").commit("ci: a linter");
+    let run = release(&shop, "test,scan,verify", &[]).code(4).stderr_has("can't use `.golangci.yml`");
+    assert!(run.stderr.contains("nonsense"), "{run}");
+    nothing_was_published(&registry, &shop);
+    shop.write(".golangci.yml", "version: \"2\"\nlinters:\n  disable: [unused, errcheck]\n")
+        .commit("ci: fewer linters");
+    shop.longshore(&["lint", "--env", "dev"]).code(0).stderr_has("done lint");
+    shop.longshore(&["lint", "--env", "dev"]).code(0).stderr_has("cached lint");
+    let shop = shop.env("LONGSHORE_GOLANGCI_LINT", "/nowhere/golangci-lint");
+    shop.write("pkg/spare/more.go", "package spare\n");
+    shop.longshore(&["lint", "--env", "dev"]).code(4).stderr_has("LONGSHORE_GOLANGCI_LINT");
+}
+
+const UNUSED: &str = "
+func never() {}
+";
+
+#[test]
 fn an_error_of_the_compiler_publishes_nothing_and_stops_no_sibling() {
     let Some((registry, shop)) = shop() else { return };
     shop.append("cmd/web/main.go", "\nvar _ = missing\n").commit("feat: broken");

@@ -57,6 +57,17 @@ pub(crate) fn trivy() -> Option<PathBuf> {
     found
 }
 
+/// The pinned golangci-lint and its version: what `tests/run` has installed for this user.
+pub(crate) fn golangci_lint() -> Option<(&'static str, PathBuf)> {
+    const VERSION: &str = "2.11.4";
+    let program = user_cache().join("longshore/tools/golangci-lint").join(VERSION).join("golangci-lint");
+    if !program.is_file() {
+        skip("golangci-lint is not installed");
+        return None;
+    }
+    Some((VERSION, program))
+}
+
 /// The cache folder of the user who runs the tests, as the tool finds it.
 pub(crate) fn user_cache() -> PathBuf {
     let home = || Some(PathBuf::from(variable("HOME")?).join(".cache"));

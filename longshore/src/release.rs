@@ -36,8 +36,8 @@ pub struct Release {
     pub services: BTreeMap<String, ServiceRelease>,
     /// The tags besides the version's that each service's images get.
     pub moving: BTreeMap<String, Vec<MovingTag>>,
-    /// `[tools]` pins golangci-lint.
-    pub golangci_lint: bool,
+    /// The version that `[tools]` pins.
+    pub golangci_lint: Option<String>,
     /// The version that `[tools]` pins.
     pub trivy: Option<String>,
     /// The Git remote that the ledger and the tags go to.

@@ -167,7 +167,8 @@ impl Outputs {
 
 /// A path of a tool, or of a result, for a message.
 pub fn shown(workspace: &Workspace, path: &Path) -> String {
-    workspace.shown(path).display().to_string()
+    let shown = workspace.shown(path).display().to_string();
+    if shown.is_empty() { ".".to_owned() } else { shown }
 }
 
 /// A service's executable, as the job `build` left it.

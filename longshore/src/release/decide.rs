@@ -109,7 +109,7 @@ pub fn release(ground: Ground<'_>, ask: &Ask) -> anyhow::Result<Decided> {
         skipped,
         services,
         moving: moving.collect(),
-        golangci_lint: ground.config.tools.golangci_lint.is_some(),
+        golangci_lint: ground.config.tools.golangci_lint.as_ref().map(|pinned| pinned.value.clone()),
         trivy: ground.config.tools.trivy.as_ref().map(|trivy| trivy.value.clone()),
         remote: remote_name(ground.config).to_owned(),
     };

@@ -7,6 +7,7 @@
 mod convention;
 mod finding;
 mod format;
+pub mod golangci;
 pub mod jobs;
 mod modfile;
 pub(crate) mod tool;
@@ -53,9 +54,7 @@ pub enum Check {
     /// `go mod tidy` would change go.mod or go.sum. Needs Go 1.23.
     ModTidy,
     /// Only where `[tools]` pins it.
-    GolangciLint {
-        args: Vec<String>,
-    },
+    GolangciLint(golangci::Options),
     /// Warnings: a layout that departs from the Go conventions.
     Layout,
     /// Warnings: a service's Git tag that Go would take for a version of a module.
@@ -127,7 +126,7 @@ fn judge(check: &Check, spec: &LintSpec, scope: &Scope<'_>) -> anyhow::Result<Ve
         Check::Vet => tool::vet(spec, scope),
         Check::ModVerify => modfile::verify(spec, scope),
         Check::ModTidy => modfile::tidy(spec, scope),
-        Check::GolangciLint { args } => tool::golangci_lint(args, spec, scope),
+        Check::GolangciLint(options) => golangci::lint(options, spec, scope),
         Check::Layout => {
             warn(scope, &convention::layout(spec, scope)?);
             Ok(Vec::new())
@@ -152,7 +151,7 @@ impl Check {
             Self::Vet => "go vet",
             Self::ModVerify => "go mod verify",
             Self::ModTidy => "go mod tidy -diff",
-            Self::GolangciLint { .. } => "golangci-lint",
+            Self::GolangciLint(_) => "golangci-lint",
             Self::Layout => "the layout",
             Self::Tags { .. } => "the tags",
         }

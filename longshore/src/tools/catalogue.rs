@@ -65,6 +65,46 @@ const ARCHIVES: &[(Tool, &str, &str, &str, Archive)] = &[
             sha256: "a2f2179afd4f8bb265ca3c7aefb56a666bc4a9a411663bc0f22c3549fbc643a5",
         },
     ),
+    (
+        Tool::GolangciLint,
+        "2.11.4",
+        "linux",
+        "x86_64",
+        Archive {
+            url: "https://github.com/golangci/golangci-lint/releases/download/v2.11.4/golangci-lint-2.11.4-linux-amd64.tar.gz",
+            sha256: "200c5b7503f67b59a6743ccf32133026c174e272b930ee79aa2aa6f37aca7ef1",
+        },
+    ),
+    (
+        Tool::GolangciLint,
+        "2.11.4",
+        "linux",
+        "aarch64",
+        Archive {
+            url: "https://github.com/golangci/golangci-lint/releases/download/v2.11.4/golangci-lint-2.11.4-linux-arm64.tar.gz",
+            sha256: "3bcfa2e6f3d32b2bf5cd75eaa876447507025e0303698633f722a05331988db4",
+        },
+    ),
+    (
+        Tool::GolangciLint,
+        "2.11.4",
+        "macos",
+        "x86_64",
+        Archive {
+            url: "https://github.com/golangci/golangci-lint/releases/download/v2.11.4/golangci-lint-2.11.4-darwin-amd64.tar.gz",
+            sha256: "c900d4048db75d1edfd550fd11cf6a9b3008e7caa8e119fcddbc700412d63e60",
+        },
+    ),
+    (
+        Tool::GolangciLint,
+        "2.11.4",
+        "macos",
+        "aarch64",
+        Archive {
+            url: "https://github.com/golangci/golangci-lint/releases/download/v2.11.4/golangci-lint-2.11.4-darwin-arm64.tar.gz",
+            sha256: "02db2a2dae8b26812e53b0688a6f617e3ef1f489790e829ea22862cf76945675",
+        },
+    ),
 ];
 
 impl Tool {
@@ -189,7 +229,13 @@ mod tests {
             assert!(archive.url.starts_with("https://") && archive.url.contains(version), "{tool}");
             assert!(archive.url.ends_with(".tar.gz"));
         }
-        assert!(archive(Tool::Trivy, "0.69.3", "linux", "x86_64").is_some());
+        for (tool, version) in [(Tool::Trivy, "0.69.3"), (Tool::GolangciLint, "2.11.4")] {
+            for (os, by) in
+                [("linux", "x86_64"), ("linux", "aarch64"), ("macos", "x86_64"), ("macos", "aarch64")]
+            {
+                assert!(archive(tool, version, os, by).is_some(), "{tool} {os} {by}");
+            }
+        }
         assert!(archive(Tool::Trivy, "0.70.0", "linux", "x86_64").is_none());
         assert!(archive(Tool::Trivy, "0.69.3", "windows", "x86_64").is_none());
     }

@@ -3,7 +3,7 @@
 use crate::harness::{MINUTES, Repository, chain, lacks, which};
 use longshore::fault::{Exit, Tail, exit_of};
 use longshore::host::process::ProcessError;
-use longshore::stage::lint::{self, Check, LintSpec};
+use longshore::stage::lint::{self, Check, LintSpec, golangci};
 use longshore::stage::test::{self, Race, TestSpec};
 
 const MAIN: &str = "package main\n\nfunc main() {}\n";
@@ -163,7 +163,8 @@ fn ambient_goflags_do_not_reach_go() {
 #[test]
 fn a_missing_tool_is_no_verdict() {
     let mut repository = module().file("services/cmd/a/main.go", MAIN);
-    let error = lint(&repository, &[Check::GolangciLint { args: Vec::new() }]).unwrap_err();
+    let options = golangci::Options { version: "2.11.4".to_owned(), args: Vec::new(), settings: None };
+    let error = lint(&repository, &[Check::GolangciLint(options)]).unwrap_err();
     assert_eq!(exit_of(&error), Exit::Machine);
     repository.tools.go = repository.root().join("no/go");
     let error = lint(&repository, &[Check::Vet]).unwrap_err();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Check, LintSpec, TaggedService};
+use super::{Check, LintSpec, TaggedService, golangci};
 use crate::facts::go::Setting;
 use crate::plan::{JobId, Stage};
 use crate::release::ServiceRelease;
@@ -28,8 +28,13 @@ pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
     for (setting, services) in modules {
         let module = draft.module_name(setting);
         let mut checks = vec![Check::Gofmt, Check::Vet, Check::ModVerify, Check::ModTidy, Check::Layout];
-        if release.golangci_lint {
-            checks.push(Check::GolangciLint { args: release.stages.golangci_args.clone() });
+        let lint_settings = golangci::settings(&draft.workspace.root, &setting.module);
+        if let Some(version) = &release.golangci_lint {
+            checks.push(Check::GolangciLint(golangci::Options {
+                version: version.clone(),
+                args: release.stages.golangci_args.clone(),
+                settings: lint_settings.as_deref().map(|file| draft.workspace.shown(file).to_owned()),
+            }));
         }
         checks.push(Check::Tags {
             services: services
@@ -53,6 +58,9 @@ pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
             timeout: TIMEOUT,
         };
         let mut inputs = draft.module_inputs(setting, first)?;
+        if let Some(file) = lint_settings {
+            inputs.add(draft.workspace.shown(&file).to_string_lossy(), draft.hashes.file(&file)?);
+        }
         inputs.add("lint", format!("{} {spec:?}", super::VERSION));
         let (key, state, why) = draft.kept(crate::cache::Bucket::Lint, &inputs, &format!("lint-{module}"));
         draft.add(Sketch {

@@ -1,7 +1,5 @@
 //! Running Go's tools for a verdict: what their failures mean, apart from their findings.
 
-use std::time::Duration;
-
 use anyhow::anyhow;
 
 use super::finding::{Finding, located};
@@ -156,42 +154,6 @@ pub(super) fn vet(spec: &LintSpec, scope: &Scope<'_>) -> anyhow::Result<Vec<Find
         .args(&spec.packages)
         .timeout(spec.timeout);
     judged(&command, spec, scope)
-}
-
-/// golangci-lint as `[tools]` pins it.
-pub(super) fn golangci_lint(
-    args: &[String],
-    spec: &LintSpec,
-    scope: &Scope<'_>,
-) -> anyhow::Result<Vec<Finding>> {
-    let Some(program) = &scope.tools.golangci_lint else {
-        return Err(Fault::new(Exit::Machine, "no verdict: `golangci-lint` is not installed")
-            .hint("`setup` installs what `[tools]` pins")
-            .into());
-    };
-    if spec.packages.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut command = go(&spec.setting, spec.platform.as_ref(), scope);
-    // It runs the Go that PATH names: the selected one.
-    command.program = program.clone().into_os_string();
-    command = with_go_first(command, spec, scope)?;
-    let command = command
-        .args(["run", "--color=never", "--issues-exit-code=10", "--allow-parallel-runners"])
-        .arg(format!("--timeout={}s", spec.timeout.as_secs()))
-        .args(args)
-        .arg("--")
-        .args(&spec.packages)
-        .timeout(spec.timeout + Duration::from_secs(30));
-    judged(&command, spec, scope)
-}
-
-fn with_go_first(command: Command, spec: &LintSpec, scope: &Scope<'_>) -> anyhow::Result<Command> {
-    let toolchain = go::toolchain(&scope.tools.go, &spec.setting, scope.environment, scope.cancel)?;
-    let mut folders = vec![toolchain.goroot.join("bin")];
-    folders.extend(scope.environment.get("PATH").iter().flat_map(std::env::split_paths));
-    let path = std::env::join_paths(folders)?;
-    Ok(command.env("PATH", path))
 }
 
 /// Exit 0 is clean; else the located lines are the findings, and without any it is a failure.
