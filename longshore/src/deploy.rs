@@ -5,6 +5,7 @@
 //! moment, and then converges: everything it makes it finds again by names and labels that follow from the
 //! project, the environment and the service.
 
+pub mod kubernetes;
 pub mod workload;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::Located;
 use crate::config::deploy::gitops::GitopsOptions;
-use crate::config::deploy::kubernetes::KubernetesOptions;
+use crate::config::deploy::kubernetes::{CanaryOptions, KubernetesOptions, ManifestOptions};
 use crate::config::read::{table, words};
 use crate::config::values::{CPU, HTTP_PATH, LABEL, NOT_EMPTY};
 
@@ -48,6 +48,8 @@ table! {
         ["replicas"] replicas: Option<Located<u32>>,
         /// What it asks for, and what it gets at most.
         ["resources"] resources: ResourceOptions,
+        /// A new version beside the old one before it takes its place; the driver `kubernetes` alone can.
+        ["canary"] canary: CanaryOptions,
         /// On containers, pods and their like.
         ["labels", keys LABEL] labels: std::collections::BTreeMap<String, Located<String>>,
     }
@@ -137,6 +139,6 @@ table! {
     pub struct ServiceDeploy derive Default {
         [..] workload: WorkloadOptions,
         /// Options of the driver `kubernetes`.
-        ["kubernetes"] kubernetes: KubernetesOptions,
+        ["kubernetes"] kubernetes: ManifestOptions,
     }
 }

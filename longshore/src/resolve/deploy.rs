@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::value;
 use crate::config::deploy::gitops::GitopsOptions;
-use crate::config::deploy::kubernetes::KubernetesOptions;
+use crate::config::deploy::kubernetes::{CanaryOptions, KubernetesOptions, ManifestOptions};
 use crate::config::deploy::{ComposeOptions, DockerOptions, DriverName, Gap, ServiceDeploy, WorkloadOptions};
 use crate::config::read::Field as _;
 use crate::config::{EffectiveEnvironment, Registry, Service, values};
@@ -36,8 +36,11 @@ pub struct WorkloadSettings {
     pub replicas: u32,
     pub resources: Resources,
     pub labels: BTreeMap<String, String>,
+    pub canary: CanaryOptions,
     /// Its own over the environment's.
-    pub kubernetes: KubernetesOptions,
+    pub kubernetes: ManifestOptions,
+    /// Its own alone.
+    pub own_kubernetes: ManifestOptions,
 }
 
 /// A request and the answer that it must have.
@@ -117,6 +120,8 @@ pub fn workload(environment: &EffectiveEnvironment, service: &Service) -> Worklo
             memory_limit: value(&options.resources.memory_limit),
         },
         labels: options.labels.iter().map(|(key, label)| (key.clone(), label.value.clone())).collect(),
-        kubernetes: own.kubernetes.over(&environment.deploy.kubernetes),
+        canary: options.canary,
+        kubernetes: own.kubernetes.clone().over(&environment.deploy.kubernetes.manifests),
+        own_kubernetes: own.kubernetes,
     }
 }

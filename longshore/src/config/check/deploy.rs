@@ -1,5 +1,7 @@
 //! `[deploy]`: services and answers that its requests name, limits below what is asked for.
 
+mod kubernetes;
+
 use crate::config::check::Declared;
 use crate::config::deploy::{Check, Deploy, ServiceDeploy, WorkloadOptions};
 use crate::config::{Config, values};
@@ -11,11 +13,14 @@ pub(crate) fn check(config: &Config, declared: &Declared) -> Vec<Diagnostic> {
     let all = std::iter::once(&config.deploy).chain(environments.clone().map(|each| &each.deploy));
     for deploy in all {
         faults.extend(shared(config, deploy, declared));
+        faults.extend(kubernetes::manifests(&deploy.kubernetes.manifests));
     }
+    faults.extend(config.environments.keys().filter_map(|name| kubernetes::canary(config, name)));
     let own = config.services.iter().map(|(name, service)| (name, &service.deploy));
     let theirs = environments.flat_map(|each| each.services.iter().map(|(name, own)| (name, &own.deploy)));
     for (name, deploy) in own.chain(theirs) {
         faults.extend(of_service(config, name, deploy));
+        faults.extend(kubernetes::manifests(&deploy.kubernetes));
     }
     faults
 }
@@ -62,7 +67,7 @@ fn without_port(check: &Check, name: &str) -> Diagnostic {
 }
 
 fn options(options: &WorkloadOptions) -> Vec<Diagnostic> {
-    let mut faults = Vec::new();
+    let mut faults = kubernetes::steps(&options.canary);
     for status in options.verify.iter().flatten().filter_map(|check| check.status.as_ref()) {
         if !(200..=599).contains(&status.value) {
             faults.push(

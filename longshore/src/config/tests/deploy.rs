@@ -14,11 +14,11 @@ fn the_nearest_word_counts_and_the_rest_has_defaults() {
     )
     .file(
         "environments/dev.toml",
-        "registry = \"127.0.0.1:5000/shop\"\n[build-args]\nDB_HOST = \"x\"\n[deploy]\ndriver = \"docker\"\naccept = [\"verify-none\"]\nverify = [{ path = \"/a\" }]\nresources = { cpu = \"0.5\", memory-limit = \"64MiB\" }\nkubernetes = { namespace = \"one\" }\n",
+        "registry = \"127.0.0.1:5000/shop\"\n[build-args]\nDB_HOST = \"x\"\n[deploy]\ndriver = \"docker\"\naccept = [\"verify-none\"]\nverify = [{ path = \"/a\" }]\nresources = { cpu = \"0.5\", memory-limit = \"64MiB\" }\nkubernetes = { namespace = \"one\", drain = \"1s\" }\n",
     )
     .file(
         "environments/prod.toml",
-        "inherits = \"dev\"\n[deploy]\nreplicas = 9\nrequire-approval = true\n[services.gateway.deploy]\ntimeout = \"5s\"\nverify = [{ path = \"/b\", status = 404, body = \"x\" }]\nlabels = { tier = \"web\" }\nkubernetes = { namespace = \"two\" }\n",
+        "inherits = \"dev\"\n[deploy]\nreplicas = 9\nrequire-approval = true\n[services.gateway.deploy]\ntimeout = \"5s\"\nverify = [{ path = \"/b\", status = 404, body = \"x\" }]\nlabels = { tier = \"web\" }\nkubernetes = { drain = \"2s\" }\n",
     )
     .file("environments/local.toml", "")
     .config();
@@ -37,11 +37,12 @@ fn the_nearest_word_counts_and_the_rest_has_defaults() {
     assert_eq!((gateway.verify[0].path.as_str(), gateway.verify[0].status), ("/b", 404));
     assert_eq!(gateway.labels.len(), 2);
     assert_eq!((gateway.resources.cpu, gateway.resources.memory_limit), (Some(500), Some(64 << 20)));
-    assert_eq!(gateway.kubernetes.namespace.unwrap().value, "two");
+    assert_eq!(gateway.kubernetes.drain.unwrap().value, Duration::from_secs(2));
     let orders = resolve::workload(&prod, &config.services["orders"]);
     assert_eq!((orders.replicas, orders.timeout), (9, Duration::from_secs(60)));
     assert!(orders.verify.is_empty(), "it has no port to be asked on");
-    assert_eq!(orders.kubernetes.namespace.unwrap().value, "one");
+    assert_eq!(orders.kubernetes.drain.unwrap().value, Duration::from_secs(1));
+    assert_eq!(settings.kubernetes.namespace.as_ref().unwrap().value, "one");
     let remote = environment(&config, "dev").unwrap();
     assert_eq!(resolve::deploy(&remote).driver, Some(DriverName::Docker));
 }
@@ -63,6 +64,25 @@ fn faults_of_deploy_are_located() {
         "service `orders` has no port",
         "`x` is not a number of processors",
         "a request of service `gateway` names `orders`",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+}
+
+#[test]
+fn faults_of_canaries_and_autoscalers_are_located() {
+    let text = Repository::with(
+        "[deploy.canary]\nsteps = [10, 5, 100]\n[deploy.kubernetes]\nautoscale = { min = 5, max = 2, cpu = 0 }\n",
+    )
+    .file("environments/dev.toml", "registry = \"127.0.0.1:5000/shop\"\n[deploy]\ndriver = \"docker\"\n")
+    .file("environments/local.toml", "")
+    .faults();
+    for part in [
+        "the steps of a canary rise",
+        "100 is no part of the requests",
+        "more replicas at least than at most",
+        "nothing can be scaled by 0",
+        "the driver `docker` does no canaries",
     ] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
