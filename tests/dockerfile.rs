@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::builder::{Builder, buildx};
 use crate::docker::Dockerd;
 use crate::process::{command, succeed};
 use crate::registry::Registry;
@@ -104,4 +105,56 @@ fn a_dockerfile_is_built_scanned_verified_and_pushed() {
     assert!(read.contains("APP_ENV=development"), "{read}");
     assert_eq!(dockerd.docker(&["image", "ls", "--all", "--quiet"]), "", "nothing stays in the daemon");
     assert_eq!(dockerd.docker(&["container", "ls", "--all", "--quiet"]), "");
+}
+
+#[test]
+fn a_remote_builder_makes_two_platforms_of_one_index() {
+    let shop = shop("buildx");
+    let (Some(()), Some(builder)) = (buildx(&shop), Builder::start()) else { return };
+    builder.join(&shop, "second");
+    prebuild(&shop, "arm64");
+    shop.edit("pipeline.toml", "engine = \"buildx\"", "engine = \"buildx\"\nbuilder = \"second\"");
+    shop.edit(
+        "pipeline.toml",
+        "platforms = [\"linux/amd64\"]",
+        "platforms = [\"linux/amd64\", \"linux/arm64\"]",
+    );
+    shop.commit("feat: two platforms");
+    shop.longshore(&["image", "api"]).code(0).stderr_has("buildx");
+    for (platform, architecture) in [("linux/amd64", "amd64"), ("linux/arm64", "arm64")] {
+        let (_, config) = image(&shop, platform);
+        assert_eq!(config["architecture"], architecture);
+    }
+    let before = shop.digest("api");
+    // A builder that ends each layer's times at the commit's makes the same image anew.
+    std::fs::remove_dir_all(shop.path("dist")).unwrap();
+    shop.longshore(&["image", "api"]).code(0);
+    assert_eq!(shop.digest("api"), before);
+    // The tool that reads layouts agrees that both are there.
+    let Some(skopeo) = tool("skopeo") else { return };
+    let layout = format!("oci:{}:0.1.0", shop.path("dist/images/api").display());
+    let raw = succeed(command(skopeo).args(["inspect", "--raw", &layout]));
+    assert!(raw.contains("arm64") && raw.contains("amd64"), "{raw}");
+    // Without it there is no verdict, and what was made before stays.
+    builder.kill();
+    shop.append("Dockerfile", "LABEL more=1\n").commit("fix: a label");
+    shop.longshore(&["image", "api"]).code(4).stderr_has("second");
+    shop.longshore(&["verify", "--from", "dist", "web"]).code(2);
+}
+
+#[test]
+fn buildah_needs_no_daemon_and_leaves_nothing_behind() {
+    if tool("buildah").is_none() {
+        return;
+    }
+    let shop = shop("buildah");
+    shop.longshore(&["image", "api"]).code(0).stderr_has("buildah");
+    let (manifest, config) = image(&shop, "linux/amd64");
+    assert_eq!(manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    assert_eq!(config["config"]["User"], "65532:65532");
+    assert_eq!(config["config"]["Labels"]["built.version"], "0.1.0");
+    let before = shop.digest("api");
+    std::fs::remove_dir_all(shop.path("dist")).unwrap();
+    shop.longshore(&["image", "api"]).code(0);
+    assert_eq!(shop.digest("api"), before);
 }

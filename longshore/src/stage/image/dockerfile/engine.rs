@@ -171,9 +171,16 @@ impl Engine {
             None => format!("buildx's builder can't be used: {why}"),
         })?;
         let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        // A node that can't be reached says so, and the command ends well all the same.
-        if let Some(error) = line("Error:").filter(|_| line("Status:") != Some("running")) {
-            return Err(format!("buildx's builder can't be used: {error}"));
+        // A node that can't be reached says so, and the command ends well all the same. One of the driver
+        // docker-container that is inactive is started by the build.
+        let running = line("Status:") == Some("running");
+        let name = line("Name:").unwrap_or("default");
+        if let Some(error) = line("Error:").filter(|_| !running) {
+            return Err(format!("buildx's builder `{name}` can't be used: {error}"));
+        }
+        if line("Driver:") == Some("remote") && !running {
+            let place = line("Endpoint:").unwrap_or_default();
+            return Err(format!("buildx's builder `{name}` does not answer at `{place}`"));
         }
         Ok(if line("Driver:") == Some("docker") { Kind::BuildxDocker } else { Kind::Buildx })
     }
@@ -208,8 +215,20 @@ impl Engine {
     }
 
     fn command(&self) -> Command {
-        let listed = VARIABLES.iter().filter_map(|name| Some((*name, self.environment.get(name)?)));
-        listed.fold(Command::new(&self.program).clear(), |command, (name, value)| command.env(name, value))
+        let buildah = self.kind == Kind::Buildah;
+        let listed = VARIABLES.iter().filter(|name| !buildah || **name != "DOCKER_CONFIG");
+        let listed = listed.filter_map(|name| Some((*name, self.environment.get(name)?)));
+        let mut command = listed
+            .fold(Command::new(&self.program).clear(), |command, (name, value)| command.env(name, value));
+        // It takes the file for granted that lies in the folder which docker's variable names.
+        let config =
+            self.environment.get("DOCKER_CONFIG").map(|folder| Path::new(folder).join("config.json"));
+        if let Some(config) = config.filter(|config| buildah && config.is_file())
+            && self.environment.get("REGISTRY_AUTH_FILE").is_none()
+        {
+            command = command.env("REGISTRY_AUTH_FILE", config);
+        }
+        command
     }
 
     /// Builds, and gives a layout with the image.
@@ -218,7 +237,7 @@ impl Engine {
     /// As [`super::run`].
     pub(super) fn build(&self, build: &Build<'_>) -> anyhow::Result<Layout> {
         let cancel = build.scope.cancel;
-        let answers = || self.answers(&Cancel::default());
+        let answers = || self.answers(build.spec, &Cancel::default());
         match self.kind {
             Kind::Buildx => {
                 let folder = build.folder.join("layout");
@@ -254,10 +273,10 @@ impl Engine {
     }
 
     /// Whether it is still there, after something has failed.
-    fn answers(&self, cancel: &Cancel) -> bool {
+    fn answers(&self, spec: &DockerfileSpec, cancel: &Cancel) -> bool {
         match self.kind {
             Kind::Buildah => true,
-            Kind::Buildx => self.said(&["buildx", "version"], cancel).is_ok(),
+            Kind::Buildx => self.builder(spec, "docker", cancel).is_ok(),
             Kind::BuildxDocker | Kind::Docker => {
                 self.said(&["version", "--format", "{{.Server.Version}}"], cancel).is_ok()
             }
