@@ -158,3 +158,26 @@ fn buildah_needs_no_daemon_and_leaves_nothing_behind() {
     shop.longshore(&["image", "api"]).code(0);
     assert_eq!(shop.digest("api"), before);
 }
+
+#[test]
+fn what_the_context_holds_decides_what_is_released() {
+    let shop = shop("buildah");
+    shop.write(".dockerignore", "*\n!prebuilt\n!assets\nassets/*.md\n").write("assets/a.txt", "a\n");
+    shop.commit("feat: assets");
+    assert_eq!(shop.planned(&[]), "api 0.1.0, web 0.1.0");
+    shop.quick(&["web"]).code(0);
+    if tool("buildah").is_none() {
+        return;
+    }
+    shop.quick(&["api"]).code(0);
+    assert_eq!(shop.planned(&[]), "");
+    for (path, text, version) in [
+        ("assets/README.md", "words\n", ""),
+        ("README.md", "words\n", ""),
+        ("assets/b.txt", "b\n", "api 0.1.1"),
+        ("Dockerfile", "FROM scratch\nARG APP_ENV\nCOPY assets /\n", "api 0.1.1"),
+    ] {
+        shop.write(path, text).commit("fix: something");
+        assert_eq!(shop.planned(&[]), version, "{path}");
+    }
+}

@@ -6,6 +6,7 @@
 #![expect(dead_code, reason = "the harness is there before the tests of each command")]
 
 mod builder;
+mod context;
 mod database;
 mod docker;
 mod dockerfile;

@@ -1,6 +1,7 @@
 //! The command line: its types, and from them to the commands.
 
 pub mod check;
+pub mod context;
 pub mod doctor;
 pub mod pipeline;
 pub mod run;
@@ -201,6 +202,9 @@ pub struct ImageArgs {
     /// Join the platforms that several runs built, each in its dist/ folder, into one index
     #[arg(long, value_name = "DIR", num_args = 1.., env = "LONGSHORE_JOIN", value_delimiter = ',', conflicts_with = "from")]
     pub join: Vec<PathBuf>,
+    /// List what the build of this service's Dockerfile is sent, and build nothing
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["join", "from", "services"])]
+    pub context: Option<String>,
     /// Also copy each image to oci:DIR, oci-archive:FILE, docker-archive:FILE or docker-daemon: (may be
     /// repeated); `{service}` in a path is the service's name
     #[arg(long, value_name = "TARGET", env = "LONGSHORE_OUTPUT")]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::dockerfile::ignore::Ignore;
 use crate::oci::types::Digest;
 
 mod path;
@@ -32,6 +33,29 @@ pub struct Closure {
     pub settings: Digest,
     /// The Go version, as `1.26.8`.
     pub go: String,
+    /// What a Dockerfile's build is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextClosure>,
+}
+
+/// A folder without what `.dockerignore` leaves out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextClosure {
+    pub folder: RepoPath,
+    /// The patterns, cleaned, in their order.
+    pub ignore: Vec<String>,
+}
+
+impl ContextClosure {
+    /// Whether a change of `path` changes what is sent.
+    fn touches(&self, path: &RepoPath) -> bool {
+        if !self.folder.contains(path) {
+            return false;
+        }
+        let below = &path.as_bytes()[self.folder.as_bytes().len()..];
+        let below = String::from_utf8_lossy(below.strip_prefix(b"/").unwrap_or(below));
+        !Ignore::from_lines(&self.ignore).leaves_out(&below)
+    }
 }
 
 /// What `go build` reads in a package's directory, by the file's ending (`go help packages`, cmd/go
@@ -46,7 +70,10 @@ impl Closure {
     /// the main package's `default.pgo`, an embedded or an extra file. Never go.mod: its lines are
     /// compared one by one.
     pub fn touches(&self, path: &RepoPath) -> bool {
-        self.embeds.contains(path) || self.extra_files.contains(path) || self.is_source(path)
+        self.embeds.contains(path)
+            || self.extra_files.contains(path)
+            || self.is_source(path)
+            || self.context.as_ref().is_some_and(|context| context.touches(path))
     }
 
     fn is_source(&self, path: &RepoPath) -> bool {
@@ -110,7 +137,26 @@ pub(crate) mod tests {
             extra_files: BTreeSet::new(),
             settings: Digest::of(b"settings"),
             go: "1.26.8".into(),
+            context: None,
         }
+    }
+
+    #[test]
+    fn a_context_touches_but_for_what_is_left_out() {
+        let mut closure = closure(&["cmd/gateway"]);
+        let ignore = ["*", "!web", "web/*.md"].map(str::to_owned).to_vec();
+        closure.context = Some(ContextClosure { folder: "services".into(), ignore });
+        for (path, touched) in [
+            ("services/web/index.html", true),
+            ("services/web/README.md", false),
+            ("services/other", false),
+            ("web/index.html", false),
+            ("cmd/gateway/main.go", true),
+        ] {
+            assert_eq!(closure.touches(&path.into()), touched, "{path}");
+        }
+        let text = serde_json::to_string(&closure).unwrap();
+        assert_eq!(serde_json::from_str::<Closure>(&text).unwrap(), closure);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! [`crate::stage::image::dockerfile`]'s.
 
 pub mod arguments;
+pub mod context;
+pub mod ignore;
 mod words;
 
 use std::collections::BTreeSet;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::FromArgMatches as _;
 
 use super::pipeline as run_pipeline;
-use super::{BumpChoice, Cli, Command, Global, Selection, StageArgs, Versioning};
+use super::{BumpChoice, Cli, Command, Global, ImageArgs, Selection, StageArgs, Versioning};
 use crate::cancel::Cancel;
 use crate::diagnostic::render_error;
 use crate::fault::{Exit, exit_of};
@@ -73,6 +73,9 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
         Command::Verify(args) => stage(Stage::Verify, &global, &args, environment, cancel),
         Command::Push(args) => stage(Stage::Push, &global, &args, environment, cancel),
         Command::Tag(args) => stage(Stage::Tag, &global, &args, environment, cancel),
+        Command::Image(ImageArgs { context: Some(service), .. }) => {
+            super::context::context(&global, environment, cancel, &service)
+        }
         Command::Image(args) => {
             let mut order =
                 order(Goal::Stage(Stage::Image), &global, &args.stage, BTreeSet::new(), &args.join)?;

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Listing, Package, Setting, Toolchain, list, module_of, toolchain, work_of};
 use crate::cancel::Cancel;
-use crate::closure::{Closure, RepoPath};
+use crate::closure::{Closure, ContextClosure, RepoPath};
+use crate::facts::context;
 use crate::fault::{Exit, Fault};
 use crate::fingerprint::{self, Hashes, Preimage, Roots};
 use crate::host::environment::Environment;
@@ -293,7 +294,7 @@ fn of_service(
         executable: executable(main),
         setting: group.setting.clone(),
         toolchain: chosen.clone(),
-        closure: closure(question.workspace, service, group, &packages, chosen),
+        closure: closure(question.workspace, service, group, &packages, chosen)?,
         files: BTreeMap::from([(group.platform.clone(), files)]),
         pure_go,
     })
@@ -313,9 +314,22 @@ fn executable(package: &Package) -> String {
     if is_version { parts.next().unwrap_or(last).to_owned() } else { last.to_owned() }
 }
 
-fn extra_files(service: &ServiceSettings) -> BTreeSet<RepoPath> {
-    let dockerfile = service.dockerfile.iter().map(|from| &from.file);
-    service.image.files.values().chain(dockerfile).map(|path| RepoPath::from_path(path)).collect()
+/// The files that are named one by one: the image's, the Dockerfile and what it ignores by.
+fn extra_files(workspace: &Workspace, service: &ServiceSettings) -> BTreeSet<RepoPath> {
+    let mut files: Vec<PathBuf> = service.image.files.values().cloned().collect();
+    if let Some(from) = &service.dockerfile {
+        let (file, context) = (workspace.root.join(&from.file), workspace.root.join(&from.context));
+        files.push(from.file.clone());
+        let ignore = context::ignore_file(&file, &context);
+        files.extend(ignore.map(|file| workspace.shown(&file).to_owned()));
+    }
+    files.iter().map(|path| RepoPath::from_path(path)).collect()
+}
+
+fn context(workspace: &Workspace, service: &ServiceSettings) -> anyhow::Result<Option<ContextClosure>> {
+    let Some(from) = &service.dockerfile else { return Ok(None) };
+    let ignore = context::ignore(&workspace.root.join(&from.file), &workspace.root.join(&from.context))?;
+    Ok(Some(ContextClosure { folder: RepoPath::from_path(&from.context), ignore: ignore.lines() }))
 }
 
 fn closure(
@@ -324,7 +338,7 @@ fn closure(
     group: &Group<'_>,
     packages: &[&Package],
     chosen: &Toolchain,
-) -> Closure {
+) -> anyhow::Result<Closure> {
     let inside = |path: &Path| {
         // Toolchains and module caches can lie in a clone; they are no part of the repository.
         let foreign = path.starts_with(&chosen.goroot) || path.starts_with(&chosen.modcache);
@@ -338,9 +352,10 @@ fn closure(
         modules: BTreeMap::new(),
         go_mod: inside(&group.setting.module).unwrap_or_else(|| RepoPath::from_path(Path::new(""))),
         ignored: Default::default(),
-        extra_files: extra_files(service),
+        extra_files: extra_files(workspace, service),
         settings: service.digest(chosen),
         go: chosen.version.trim_start_matches("go").to_owned(),
+        context: context(workspace, service)?,
     };
     for package in packages {
         if let Some(module) = &package.module
@@ -360,7 +375,7 @@ fn closure(
             closure.ignored.extend(ignored.filter_map(|file| inside(&package.dir.join(file))));
         }
     }
-    closure
+    Ok(closure)
 }
 
 #[cfg(test)]

@@ -12,7 +12,10 @@ pub mod jobs;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::closure::RepoPath;
 use crate::config::{Compression, Engine as Choice, SecretSource};
+use crate::dockerfile::context;
+use crate::facts::context as facts;
 use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::process::{Command, Output as Printed, Status};
 use crate::host::secrets::Secrets;
@@ -85,12 +88,37 @@ pub fn run(spec: &DockerfileSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         .fault(Exit::Machine, "could not make a folder to build in")?;
     let engine = Engine::find(spec, scope.environment, scope.cancel)?;
     let secrets = secrets(spec, scope)?;
+    look(spec, scope)?;
     let build = Build { spec, scope, folder: folder.path(), name: name(spec, scope), secrets };
     scope.progress.status(&format!("with {engine}"));
     let made = engine.build(&build)?;
     let manifest = keep(&build, &made, &layout)?;
     let note = format!("{}, {engine}", crate::report::measure::bytes(manifest.size));
     Ok(Finish { output: Output::Manifest(manifest), cached: false, note })
+}
+
+/// Notices that are told of one build.
+const TOLD: usize = 5;
+
+/// Tells what of the context somebody will regret.
+fn look(spec: &DockerfileSpec, scope: &Scope<'_>) -> anyhow::Result<()> {
+    let context = facts::read(&spec.file, &spec.context)?;
+    let beginning =
+        |path: &RepoPath| facts::beginning(&spec.context.join(path.to_path()), context::BEGINNING);
+    let notices = context::notices(&context.entries, beginning);
+    for notice in notices.iter().take(TOLD) {
+        let message =
+            format!("the build of `{}` is sent `{}`: {}", spec.service, notice.path, notice.message);
+        scope.progress.warning(&message, Some(notice.hint));
+    }
+    if notices.len() > TOLD {
+        let message =
+            format!("{} more of what the build of `{}` is sent", notices.len() - TOLD, spec.service);
+        scope
+            .progress
+            .warning(&message, Some(&format!("`cargo xtask image --context {}` lists them", spec.service)));
+    }
+    Ok(())
 }
 
 /// `longshore-build/api:0123456789ab-linux-amd64`: of this work tree, service and platform.
