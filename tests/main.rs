@@ -8,6 +8,7 @@
 mod builder;
 mod context;
 mod database;
+mod deploy;
 mod docker;
 mod dockerfile;
 mod export;

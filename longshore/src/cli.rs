@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod context;
+pub mod deploy;
 pub mod doctor;
 pub mod pipeline;
 pub mod run;
@@ -121,8 +122,19 @@ pub enum Command {
     Plan(PlanArgs),
     /// Check pipeline.toml and environments/*.toml
     Check,
-    /// Show what is released, what a release would do now, and what each environment records
+    /// Show what is released, what a release would do now, and what runs in each environment
     Status(StatusArgs),
+    /// Bring released versions into an environment, and put back what ran if they are not healthy
+    Deploy(DeployArgs),
+    /// Bring back what ran in an environment before
+    Rollback(RollbackArgs),
+    /// Print what an environment's services print
+    Logs(LogsArgs),
+    /// End services of an environment, and take away what was made for them
+    Down(DownArgs),
+    /// Keep one service running: started by `deploy` alone
+    #[command(hide = true)]
+    Supervise { folder: PathBuf },
     /// Install the tools that pipeline.toml pins
     Setup,
     /// Say what this machine has, what is missing, and the command that mends it
@@ -248,9 +260,58 @@ pub struct StatusArgs {
     /// Services; without any, all
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
+    /// Also what was done to each environment, and how often, how soon and how safely
+    #[arg(long, env = "LONGSHORE_HISTORY", value_parser = BoolishValueParser::new())]
+    pub history: bool,
     /// The form on stdout
     #[arg(long, value_name = "FORM", default_value = "text", env = "LONGSHORE_FORMAT")]
     pub format: Format,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DeployArgs {
+    /// Services, each with a version by choice; without any, those that do not run as they are released
+    #[arg(value_name = "SERVICE[@VERSION]")]
+    pub services: Vec<String>,
+    /// Show what would change, and change nothing
+    #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RollbackArgs {
+    /// Services; without any, all that have something to go back to
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// This version, instead of the last one that ran before
+    #[arg(long, value_name = "VERSION", env = "LONGSHORE_TO")]
+    pub to: Option<semver::Version>,
+    /// Show what would change, and change nothing
+    #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DownArgs {
+    /// Services; without any, all
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Show what would change, and change nothing
+    #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct LogsArgs {
+    /// Services; without any, all
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Only the last N lines of each
+    #[arg(long, value_name = "N", env = "LONGSHORE_TAIL")]
+    pub tail: Option<usize>,
+    /// Go on with what comes, until interrupted
+    #[arg(long, env = "LONGSHORE_FOLLOW", value_parser = BoolishValueParser::new())]
+    pub follow: bool,
 }
 
 #[derive(Clone, Debug, Args)]

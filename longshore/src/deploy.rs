@@ -5,10 +5,19 @@
 //! moment, and then converges: everything it makes it finds again by names and labels that follow from the
 //! project, the environment and the service.
 
+pub mod book;
+pub mod difference;
+pub mod health;
+pub mod image;
 pub mod kubernetes;
+pub mod metrics;
+pub mod process;
+pub mod record;
+pub mod rollout;
+pub mod site;
 pub mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -95,6 +104,8 @@ pub struct Target {
     /// [`Workload::secrets`] names.
     pub secrets: SecretValues,
     pub offline: bool,
+    /// Registries that are declared to be without TLS.
+    pub plain_hosts: BTreeSet<String>,
 }
 
 impl Target {

@@ -10,3 +10,4 @@ pub mod lock;
 pub mod process;
 pub mod secrets;
 pub mod signal;
+pub mod supervisor;

@@ -20,9 +20,13 @@ pub enum Stage {
     Verify,
     Push,
     Tag,
+    /// What is released goes to an environment: no part of a release.
+    #[value(skip)]
+    Deploy,
 }
 
 impl Stage {
+    /// Those of a release.
     pub const ALL: [Self; 8] =
         [Self::Lint, Self::Test, Self::Build, Self::Image, Self::Scan, Self::Verify, Self::Push, Self::Tag];
 
@@ -36,6 +40,7 @@ impl Stage {
             Self::Verify => "verify",
             Self::Push => "push",
             Self::Tag => "tag",
+            Self::Deploy => "deploy",
         }
     }
 }

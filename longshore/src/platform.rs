@@ -116,15 +116,19 @@ impl Platform {
         if self.os == "windows" { ".exe" } else { "" }
     }
 
-    /// The platform of the images that run here: Linux of this machine's architecture.
-    pub fn host_images() -> Option<Self> {
-        let architecture = match std::env::consts::ARCH {
+    /// This machine's architecture in OCI's words.
+    pub fn host_architecture() -> &'static str {
+        match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
             "x86" => "386",
             other => other,
-        };
-        format!("linux/{architecture}").parse().ok()
+        }
+    }
+
+    /// The platform of the images that run here: Linux of this machine's architecture.
+    pub fn host_images() -> Option<Self> {
+        format!("linux/{}", Self::host_architecture()).parse().ok()
     }
 }
 

@@ -7,12 +7,15 @@ use semver::Version;
 use serde::Serialize;
 
 use crate::closure::RepoPath;
+use crate::deploy::Observed;
+use crate::deploy::metrics::Metrics;
+use crate::deploy::record::{Entry, Holder};
 use crate::gather::{Facts, ServiceFacts};
 use crate::oci::types::Digest;
 use crate::version::{Bump, CommitId, Decision, Outcome};
 
 /// Everything that `status` shows; its JSON is this.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
     pub schema: u32,
     pub project: String,
@@ -82,10 +85,20 @@ pub enum Next {
     Unknown,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EnvironmentStatus {
     /// As the user writes it.
     pub registry: String,
+    /// How it is deployed to; absent: nothing can be.
+    pub driver: Option<String>,
+    /// What is recorded to run there, and what is seen of it.
+    pub services: BTreeMap<String, Deployed>,
+    /// Who changes it now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+    /// With `--history`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
     #[serde(flatten)]
     pub record: Record,
     /// How old that is, in seconds, where the remote was not asked now.
@@ -97,15 +110,42 @@ pub struct EnvironmentStatus {
 #[serde(tag = "recorded", rename_all = "kebab-case")]
 pub enum Record {
     Nothing,
-    /// The ledger's commit, and the names in its tree.
+    /// The ledger's commit.
     At {
         commit: CommitId,
-        entries: Vec<String>,
     },
     /// It could not be asked.
     Unknown {
         why: String,
     },
+}
+
+/// A service in an environment: what is recorded, and what is seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Deployed {
+    /// Absent: nothing is recorded to run.
+    pub version: Option<Version>,
+    /// Of the image that is recorded to run.
+    pub digest: Option<Digest>,
+    /// Of the version's neutral image.
+    pub neutral: Option<Digest>,
+    /// RFC 3339, UTC.
+    pub since: Option<String>,
+    pub by: Option<String>,
+    /// A change of it was begun and is not known to have ended.
+    pub pending: Option<String>,
+    /// Absent: nothing of it is seen.
+    pub observed: Option<Observed>,
+    /// How what runs differs from what is recorded, a line each.
+    pub drift: Vec<String>,
+}
+
+/// An environment's changes, and what they come to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct History {
+    pub metrics: Metrics,
+    /// The oldest first.
+    pub entries: Vec<Entry>,
 }
 
 /// What is known before a status is made of it.
@@ -235,11 +275,7 @@ mod tests {
             serde_json::to_value(&release).unwrap(),
             serde_json::json!({ "action": "release", "version": "0.2.0", "step": "minor", "tag": null })
         );
-        let environment =
-            EnvironmentStatus { registry: "oci:dist/oci".into(), record: Record::Nothing, age: None };
-        assert_eq!(
-            serde_json::to_value(&environment).unwrap(),
-            serde_json::json!({ "registry": "oci:dist/oci", "recorded": "nothing", "age": null })
-        );
+        let record = serde_json::to_value(Record::Nothing).unwrap();
+        assert_eq!(record, serde_json::json!({ "recorded": "nothing" }));
     }
 }

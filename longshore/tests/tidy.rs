@@ -44,6 +44,8 @@ const RULES: &[Rule] = &[
         doors: &["host/"],
         exceptions: &[
             ("cache.rs", "a copy is hashed on the way, whatever its size"),
+            ("deploy/process.rs", "a service's folder goes with it"),
+            ("deploy/process/root.rs", "an image's root is a folder that changes by a rename"),
             ("journal.rs", "a line is appended an event: there is nothing to rename"),
             ("ledger/store.rs", "a folder for a Git index that is not the user's"),
             ("oci/base.rs", "a folder aside, in which a base is fetched"),
@@ -68,6 +70,7 @@ const RULES: &[Rule] = &[
         of: &[],
         doors: &["host/http"],
         exceptions: &[
+            ("deploy/process/ports.rs", "looks which ports are free"),
             ("doctor/machine.rs", "looks which ports are taken"),
             ("stage/verify/ports.rs", "looks which ports are free"),
             ("stage/verify/probe.rs", "asks one status of a service on the loopback address"),
@@ -85,7 +88,7 @@ const RULES: &[Rule] = &[
             ".spawn()",
         ],
         of: &[],
-        doors: &["host/process", "host/background.rs"],
+        doors: &["host/process", "host/background.rs", "host/supervisor.rs"],
         exceptions: &[],
     },
     Rule {
@@ -94,6 +97,7 @@ const RULES: &[Rule] = &[
         of: &[],
         doors: &["host/environment.rs"],
         exceptions: &[
+            ("cli/deploy.rs", "the command line, for the ledger"),
             ("cli/pipeline.rs", "the command line, for the lock and the journal"),
             ("cli/doctor.rs", "a stand-in for the cache where no home is set"),
             ("doctor/programs.rs", "a folder without a go.mod to ask Go in"),

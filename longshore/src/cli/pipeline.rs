@@ -146,13 +146,18 @@ fn begin(session: &Session) -> anyhow::Result<Lock> {
     Ok(lock)
 }
 
-fn warn(session: &Session, global: &Global, order: &Order) {
+/// What the user should know of the configuration.
+pub(super) fn warnings(session: &Session, global: &Global) {
     if !session.warnings.is_empty() {
         report::note(&render_all(
             &session.warnings,
             Colour::choose(global.color, &session.environment, std::io::stderr().is_terminal()),
         ));
     }
+}
+
+fn warn(session: &Session, global: &Global, order: &Order) {
+    warnings(session, global);
     let ci = session.environment.get("CI").is_some();
     if ci && order.ask.target == Goal::Release && global.environment.is_none() && !order.ask.snapshot {
         report::note(&format!(
@@ -162,11 +167,11 @@ fn warn(session: &Session, global: &Global, order: &Order) {
     }
 }
 
-fn shown(global: &Global) -> report::Tools {
+pub(super) fn shown(global: &Global) -> report::Tools {
     if global.verbose { report::Tools::Everything } else { report::Tools::Failures }
 }
 
-fn options(session: &Session, global: &Global) -> Options {
+pub(super) fn options(session: &Session, global: &Global) -> Options {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let mut options = Options::new(cores);
     options.run = format!("{}-{}", clock::now(), std::process::id());

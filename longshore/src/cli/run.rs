@@ -13,6 +13,7 @@ use crate::diagnostic::render_error;
 use crate::fault::{Exit, exit_of};
 use crate::host::environment::Environment;
 use crate::host::signal::Signals;
+use crate::host::supervisor;
 use crate::pipeline::{Order, Purpose, source};
 use crate::plan::Stage;
 use crate::release::decide::{Ask, Goal};
@@ -96,6 +97,11 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
         }
         Command::Check => super::check::check(&global, environment, cancel),
         Command::Status(args) => super::status::status(&global, environment, cancel, &args),
+        Command::Deploy(args) => super::deploy::deploy(&global, environment, cancel, &args),
+        Command::Rollback(args) => super::deploy::rollback(&global, environment, cancel, &args),
+        Command::Logs(args) => super::deploy::logs(&global, environment, cancel, &args),
+        Command::Down(args) => super::deploy::down(&global, environment, cancel, &args),
+        Command::Supervise { folder } => supervisor::run(&folder, cancel).map(|()| 0),
         Command::Setup => super::setup::setup(&global, environment, cancel),
         Command::Doctor(args) => super::doctor::doctor(&global, environment, cancel, args.format),
     }

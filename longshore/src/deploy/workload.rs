@@ -70,3 +70,53 @@ impl Workload {
         Ok(Digest::of(&serde_json::to_vec(self)?).hex().to_owned())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A workload of version 0.1.0 without a port.
+    pub(crate) fn workload(service: &str) -> Workload {
+        let digest = Digest::of(service.as_bytes());
+        Workload {
+            service: service.to_owned(),
+            version: Version::new(0, 1, 0),
+            image: Image {
+                repository: format!("oci:dist/oci/{service}"),
+                neutral: digest.clone(),
+                platforms: BTreeMap::from([("linux/amd64".parse().unwrap(), digest.clone())]),
+                digest,
+            },
+            port: None,
+            health: HealthSettings {
+                startup: None,
+                ready: None,
+                live: None,
+                delay: None,
+                period: Duration::from_millis(10),
+                timeout: Duration::from_secs(1),
+            },
+            verify: Vec::new(),
+            env: BTreeMap::new(),
+            secrets: BTreeSet::new(),
+            needs: Vec::new(),
+            replicas: 1,
+            resources: Resources::default(),
+            labels: BTreeMap::new(),
+            options: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn a_hash_stands_for_everything_and_survives_the_ledger() {
+        let one = workload("api");
+        let json = serde_json::to_vec(&one).unwrap();
+        let back: Workload = serde_json::from_slice(&json).unwrap();
+        assert_eq!(back.hash().unwrap(), one.hash().unwrap());
+        let mut other = one.clone();
+        other.env.insert("A".to_owned(), "b".to_owned());
+        assert_ne!(other.hash().unwrap(), one.hash().unwrap());
+    }
+}

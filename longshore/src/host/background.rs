@@ -125,6 +125,16 @@ pub fn kill(pid: u32) {
     let _ = pid;
 }
 
+/// Ends a process and its group at once. Nothing where there are no signals.
+pub fn kill_group(pid: u32) {
+    #[cfg(unix)]
+    if let Ok(pid) = i32::try_from(pid) {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        let _ = nix::sys::signal::killpg(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+    let _ = pid;
+}
+
 fn status(status: ExitStatus) -> Status {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {

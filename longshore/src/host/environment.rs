@@ -38,3 +38,12 @@ impl std::fmt::Debug for Environment {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
+
+/// This machine's name, for people.
+pub fn host() -> String {
+    #[cfg(unix)]
+    if let Ok(name) = nix::unistd::gethostname() {
+        return name.to_string_lossy().into_owned();
+    }
+    "this machine".to_owned()
+}

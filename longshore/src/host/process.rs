@@ -17,7 +17,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use children::{Children, reap_stale};
+pub(super) use children::end as end_group;
+pub use children::{Children, ProcessId, reap_stale};
 pub use supervise::GRACE;
 use supervise::Keep;
 

@@ -147,6 +147,25 @@ impl Ledger<'_> {
         .into())
     }
 
+    /// The tree of one of the ledger's refs as the remote has it now.
+    ///
+    /// # Errors
+    /// As [`Ledger::refresh`].
+    pub fn newest_tree(&self, name: &str) -> anyhow::Result<Tree> {
+        if let Scope::Remote(remote) = &self.scope {
+            self.follow(remote, &self.reference(name))?;
+        }
+        self.tree(name)
+    }
+
+    /// The bytes of blobs of a tree, by their ids.
+    pub fn blobs<'b>(
+        &self,
+        ids: impl IntoIterator<Item = &'b str>,
+    ) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        self.git.objects(ids)
+    }
+
     /// Brings the mirror of one ref up to the remote, and gives the remote's value.
     fn follow(&self, remote: &str, reference: &str) -> anyhow::Result<Option<CommitId>> {
         let there = self.git.list_remote(remote, &[reference])?;

@@ -119,6 +119,31 @@ impl Destination {
         }
     }
 
+    /// The place that a repository's text names: `oci:DIR` below `root`, or `HOST/PATH`.
+    ///
+    /// # Errors
+    /// [`Exit::Machine`] where there is no such layout, [`Exit::Usage`] where it is none of a repository.
+    pub fn named(repository: &str, root: &Path, client: &Client) -> anyhow::Result<Self> {
+        if let Some(folder) = repository.strip_prefix("oci:") {
+            return Ok(Self::Layout(Layout::open(&root.join(folder))?));
+        }
+        let repository: Repository = repository
+            .parse()
+            .map_err(|error| Fault::new(Exit::Usage, format!("`{repository}`: {error}")))?;
+        Ok(Self::Registry(client.repository(repository)))
+    }
+
+    /// Brings a blob (no manifest) from here into a layout, verified.
+    ///
+    /// # Errors
+    /// Those of [`Layout::take_blob`] and [`Remote::fetch_blob`].
+    pub fn fetch_blob(&self, blob: &Descriptor, into: &Layout, cancel: &Cancel) -> anyhow::Result<()> {
+        match self {
+            Self::Layout(layout) => into.take_blob(layout, blob, cancel),
+            Self::Registry(remote) => remote.fetch_blob(blob, into, &|_| {}),
+        }
+    }
+
     /// A manifest or index by digest; `None` where it is not there.
     ///
     /// # Errors
@@ -269,6 +294,32 @@ impl Destination {
         }
         self.verify(target, &blobs)?;
         Ok(copied)
+    }
+
+    /// Sends blobs (no manifests) of a layout here, in parallel.
+    ///
+    /// # Errors
+    /// As [`Destination::copy_image`].
+    pub fn send_blobs(
+        &self,
+        from: &Layout,
+        blobs: &[Descriptor],
+        copying: Copying<'_>,
+    ) -> anyhow::Result<Copied> {
+        self.copy_blobs(from, blobs, copying)
+    }
+
+    /// As [`Destination::copy_image`], where `from` may lack blobs that are here.
+    ///
+    /// # Errors
+    /// As [`Destination::copy_image`].
+    pub fn copy_present(
+        &self,
+        from: &Layout,
+        target: &Descriptor,
+        copying: Copying<'_>,
+    ) -> anyhow::Result<Copied> {
+        self.copy_image(from, target, copying)
     }
 
     fn copy_blobs(

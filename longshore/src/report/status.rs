@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+mod deployed;
+
 use super::table::{self, Side};
 use crate::status::{EnvironmentStatus, Next, Record, ServiceStatus, Status};
 
@@ -47,6 +49,7 @@ pub fn text(status: &Status) -> String {
         .map(|(name, environment)| vec![name.clone(), environment.registry.clone(), recorded(environment)])
         .collect();
     text.push_str(&table::render(&head, &rows));
+    deployed::write(&mut text, &status.environments);
     text
 }
 
@@ -108,7 +111,7 @@ fn list(text: &mut String, lines: impl ExactSizeIterator<Item = String>) {
 fn recorded(environment: &EnvironmentStatus) -> String {
     let said = match &environment.record {
         Record::Nothing => "nothing recorded".to_owned(),
-        Record::At { commit, entries } => format!("{} in {}", entries.join(", "), commit.short()),
+        Record::At { commit } => commit.short().to_owned(),
         Record::Unknown { why } => format!("unknown: {why}"),
     };
     match environment.age {
@@ -128,7 +131,10 @@ mod tests {
     use semver::Version;
 
     use super::*;
-    use crate::status::{Changed, Last};
+    use crate::deploy::metrics::Metrics;
+    use crate::deploy::record::Holder;
+    use crate::deploy::{Condition, Observed};
+    use crate::status::{Changed, Deployed, History, Last};
     use crate::version::{Bump, CommitId};
     use std::collections::BTreeMap;
 
@@ -159,8 +165,15 @@ mod tests {
             next: Next::Nothing,
             dirty: Vec::new(),
         };
-        let environment =
-            EnvironmentStatus { registry: "oci:dist/oci".into(), record: Record::Nothing, age: Some(3) };
+        let environment = EnvironmentStatus {
+            registry: "oci:dist/oci".into(),
+            driver: Some("process".into()),
+            services: BTreeMap::from([("api".into(), deployed())]),
+            holder: Some(holder()),
+            history: Some(history()),
+            record: Record::Nothing,
+            age: Some(3),
+        };
         Status {
             schema: 1,
             project: "shop".into(),
@@ -173,6 +186,48 @@ mod tests {
             services: BTreeMap::from([("api".into(), api), ("web".into(), web)]),
             environments: BTreeMap::from([("local".into(), environment)]),
         }
+    }
+
+    fn deployed() -> Deployed {
+        let digest = crate::oci::types::Digest::of(b"index");
+        let observed = Observed {
+            digest: Some(digest.clone()),
+            hash: None,
+            health: Condition::Healthy,
+            ready: 1,
+            wanted: 1,
+            restarts: 0,
+            since: None,
+            addresses: vec!["127.0.0.1:8080".into()],
+            drift: Vec::new(),
+        };
+        Deployed {
+            version: Some(Version::new(0, 1, 0)),
+            digest: Some(digest.clone()),
+            neutral: Some(digest),
+            since: Some("2026-11-21T08:00:00Z".into()),
+            by: Some("Ada <ada@example.com>".into()),
+            pending: None,
+            observed: Some(observed),
+            drift: vec!["it runs with other settings".into()],
+        }
+    }
+
+    fn holder() -> Holder {
+        let text = r#"{"id":"1","by":"Ada <ada@example.com>","host":"host","process":null,"command":"deploy","at":"2026-11-21T09:00:00Z","patience":9}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn history() -> History {
+        let text = r#"{"schema":1,"service":"api","action":"deploy","outcome":"verified","version":"0.1.0","digest":null,"neutral":null,"previous":null,"by":"Ada <ada@example.com>","started_at":"2026-11-21T07:59:00Z","ended_at":"2026-11-21T08:00:00Z"}"#;
+        let metrics = Metrics {
+            deploys: 1,
+            per_week: None,
+            lead_time: Some(60),
+            failure_rate: Some(0.0),
+            time_to_restore: None,
+        };
+        History { metrics, entries: vec![serde_json::from_str(text).unwrap()] }
     }
 
     #[test]
@@ -198,6 +253,18 @@ api, not committed
 
 ENVIRONMENT  REGISTRY      RECORDED
 local        oci:dist/oci  nothing recorded, 3s ago
+
+ENVIRONMENT  SERVICE  VERSION  DIGEST               SINCE                 BY   NOW
+local        api      0.1.0    DIGEST  2026-11-21T08:00:00Z  Ada  1/1 healthy at 127.0.0.1:8080
+
+local: Ada on host changes it since 2026-11-21T09:00:00Z: deploy
+
+local: api drifts
+  it runs with other settings
+
+local, 1 change
+2026-11-21T08:00:00Z  deploy    api 0.1.0  verified  Ada
+1 deploy; median lead time 1m; failure rate 0 %
 ";
         let digest = crate::stage::image::short(&crate::oci::types::Digest::of(b"index"));
         assert_eq!(text(&status()), expected.replace("DIGEST  2026", &format!("{digest}  2026")));

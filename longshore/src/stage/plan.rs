@@ -14,7 +14,7 @@ pub fn closure(stage: Stage) -> BTreeSet<Stage> {
         Stage::Image => [Stage::Build, Stage::Image].into(),
         Stage::Scan | Stage::Verify => [Stage::Build, Stage::Image, stage].into(),
         Stage::Push => Stage::ALL.into_iter().filter(|stage| *stage != Stage::Tag).collect(),
-        Stage::Tag => Stage::ALL.into(),
+        Stage::Tag | Stage::Deploy => Stage::ALL.into(),
     }
 }
 

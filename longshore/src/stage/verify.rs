@@ -20,10 +20,10 @@
 mod docker;
 mod health;
 pub mod jobs;
-mod local;
-mod ports;
-mod probe;
-mod root;
+pub(crate) mod local;
+pub(crate) mod ports;
+pub(crate) mod probe;
+pub(crate) mod root;
 mod session;
 mod way;
 

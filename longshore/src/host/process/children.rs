@@ -10,21 +10,21 @@ use super::Command;
 #[derive(Clone, Debug)]
 pub struct Children {
     folder: PathBuf,
-    owner: Process,
+    owner: ProcessId,
 }
 
 /// One child: its process id is its group's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Entry {
-    child: Process,
+    child: ProcessId,
     /// The run that started it.
-    owner: Process,
+    owner: ProcessId,
     command: String,
 }
 
 /// A process for as long as the machine runs: a number is used again, a number with its start is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Process {
+pub struct ProcessId {
     pid: i32,
     /// In clock ticks since boot (proc_pid_stat(5), field 22).
     started: u64,
@@ -49,7 +49,7 @@ impl Children {
     /// The record in `state`, the run's private folder. `None` where the system can't say when a process
     /// started (that is everywhere but Linux): nothing could be ended safely.
     pub fn open(state: &Path) -> Option<Self> {
-        let owner = Process::of(i32::try_from(std::process::id()).ok()?)?;
+        let owner = ProcessId::of(i32::try_from(std::process::id()).ok()?)?;
         Some(Self { folder: state.join("children"), owner })
     }
 
@@ -57,7 +57,7 @@ impl Children {
     /// (Killed between the start and this entry, a run leaves such a child too.)
     pub(in crate::host) fn record(&self, pid: u32, command: &Command) -> Entered {
         let write = || -> Option<PathBuf> {
-            let child = Process::of(i32::try_from(pid).ok()?)?;
+            let child = ProcessId::of(i32::try_from(pid).ok()?)?;
             let entry = Entry { child, owner: self.owner.clone(), command: command.to_string() };
             let path = self.folder.join(pid.to_string());
             let bytes = serde_json::to_vec(&entry).ok()?;
@@ -95,7 +95,7 @@ mod linux {
     use nix::sys::signal::{Signal, killpg};
     use nix::unistd::Pid;
 
-    use super::Process;
+    use super::ProcessId;
 
     /// What field 5, 6 and 22 of a process's stat say.
     struct Stat {
@@ -123,14 +123,22 @@ mod linux {
         Some(format!("{} {}", boot.trim(), namespace.display()))
     }
 
-    impl Process {
-        pub(super) fn of(pid: i32) -> Option<Self> {
+    impl ProcessId {
+        /// The process that has this number now.
+        pub fn of(pid: i32) -> Option<Self> {
             let stat = stat(&pid.to_string())?;
             Some(Self { pid, started: stat.started, session: stat.session, world: world()? })
         }
 
-        pub(super) fn is_alive(&self) -> bool {
-            self.is_here() && stat(&self.pid.to_string()).is_some_and(|stat| stat.started == self.started)
+        /// Whether it runs, on this very machine.
+        pub fn is_alive(&self) -> bool {
+            self.is_here()
+                && stat(&self.pid.to_string()).is_some_and(|stat| stat.started == self.started && !stat.dead)
+        }
+
+        /// Whether it ran on this very machine and runs no more: of others nothing is known.
+        pub fn is_gone(&self) -> bool {
+            self.is_here() && !self.is_alive()
         }
 
         fn is_here(&self) -> bool {
@@ -139,7 +147,7 @@ mod linux {
     }
 
     /// Kills the group that `leader` leads or led; false where there is none of it left.
-    pub(super) fn end(leader: &Process) -> bool {
+    pub(in crate::host) fn end(leader: &ProcessId) -> bool {
         if leader.pid <= 1 || !leader.is_here() {
             return false;
         }
@@ -167,20 +175,25 @@ mod linux {
 }
 
 #[cfg(target_os = "linux")]
-use linux::end;
+pub(in crate::host) use linux::end;
 
 #[cfg(not(target_os = "linux"))]
-impl Process {
-    fn of(_pid: i32) -> Option<Self> {
+impl ProcessId {
+    /// Never: the system does not say when a process started.
+    pub fn of(_pid: i32) -> Option<Self> {
         None
     }
 
-    fn is_alive(&self) -> bool {
+    pub fn is_alive(&self) -> bool {
         true
+    }
+
+    pub fn is_gone(&self) -> bool {
+        false
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn end(_leader: &Process) -> bool {
+pub(in crate::host) fn end(_leader: &ProcessIdId) -> bool {
     false
 }

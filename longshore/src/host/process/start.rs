@@ -11,8 +11,9 @@ use super::{Command, ProcessError};
 /// How often a program that is just being written is tried again, and how long apart.
 const BUSY: (u32, Duration) = (50, Duration::from_millis(20));
 
-/// `command` for the system: in a group of its own, with both outputs piped.
-pub(in crate::host) fn prepared(command: &Command, stdin: Stdio) -> std::process::Command {
+/// `command` for the system, with both outputs piped: a child that makes a session of its own must not lead a
+/// group yet.
+pub(in crate::host) fn detached(command: &Command, stdin: Stdio) -> std::process::Command {
     #[expect(clippy::disallowed_methods, reason = "this is the door for processes")]
     let mut child = std::process::Command::new(&command.program);
     if command.clear {
@@ -26,6 +27,12 @@ pub(in crate::host) fn prepared(command: &Command, stdin: Stdio) -> std::process
         child.current_dir(cwd);
     }
     child.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    child
+}
+
+/// As [`detached`], in a group of its own.
+pub(in crate::host) fn prepared(command: &Command, stdin: Stdio) -> std::process::Command {
+    let mut child = detached(command, stdin);
     Group::prepare(&mut child);
     child
 }
@@ -50,6 +57,11 @@ pub(in crate::host) fn spawn(
             result => return result.map_err(|error| explained(command, error)),
         }
     }
+}
+
+/// How a child ended, in words.
+pub(in crate::host) fn words(status: std::process::ExitStatus) -> String {
+    super::group::status(status).to_string()
 }
 
 fn explained(command: &Command, source: io::Error) -> ProcessError {

@@ -21,7 +21,7 @@ use super::root::Root;
 use super::{Running, Task};
 
 /// What a container's PATH is where its image names none (docker's).
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How a root is entered, as tried on this machine.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ fn is_root() -> bool {
 }
 
 /// Whether this system runs the images' programs as they are.
-pub(super) fn runs_natively(platform: &Platform) -> bool {
+pub(crate) fn runs_natively(platform: &Platform) -> bool {
     let native = if cfg!(target_os = "macos") { "darwin" } else { std::env::consts::OS };
     native == platform.os
 }
@@ -204,7 +204,7 @@ fn environment(task: &Task, home: String) -> BTreeMap<String, String> {
 }
 
 /// A program as a container would find it, as a path of this machine.
-fn program(root: &Root, name: &str, env: &BTreeMap<String, String>) -> Option<PathBuf> {
+pub(crate) fn program(root: &Root, name: &str, env: &BTreeMap<String, String>) -> Option<PathBuf> {
     let inside = |path: PathBuf| root.resolve(&path).ok().filter(|path| path.is_file());
     if name.contains('/') {
         return inside(PathBuf::from(name));

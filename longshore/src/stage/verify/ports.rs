@@ -56,17 +56,17 @@ fn port_taken(port: u16, tasks: &[Task]) -> Fault {
 }
 
 /// A port that nothing listens on now.
-fn free() -> std::io::Result<u16> {
+pub(crate) fn free() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// Whether a variable tells the service its port.
-fn told(env: &BTreeMap<String, String>, port: u16) -> bool {
+pub(crate) fn told(env: &BTreeMap<String, String>, port: u16) -> bool {
     env.values().any(|value| listening(value, port).is_some())
 }
 
 /// Puts `new` where a variable holds `port`: `8080`, `:8080`, or an address of this machine with it.
-fn move_own(env: &mut BTreeMap<String, String>, port: u16, new: u16) {
+pub(crate) fn move_own(env: &mut BTreeMap<String, String>, port: u16, new: u16) {
     for value in env.values_mut() {
         if let Some(before) = listening(value, port) {
             *value = format!("{before}{new}");
@@ -75,7 +75,7 @@ fn move_own(env: &mut BTreeMap<String, String>, port: u16, new: u16) {
 }
 
 /// Puts `127.0.0.1:new` for `name:port` wherever it stands in a value, as in `http://orders:8080/v1`.
-fn move_needed(env: &mut BTreeMap<String, String>, name: &str, port: u16, new: u16) {
+pub(crate) fn move_needed(env: &mut BTreeMap<String, String>, name: &str, port: u16, new: u16) {
     let wanted = format!("{name}:{port}");
     for value in env.values_mut() {
         *value = replaced(value, &wanted, &format!("127.0.0.1:{new}"));

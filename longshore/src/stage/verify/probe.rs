@@ -8,16 +8,19 @@ use std::time::{Duration, Instant};
 /// Bytes of an answer that are read: its status line is in the first of them.
 const LIMIT: usize = 1024;
 
+/// Bytes of a whole answer that are read.
+pub(crate) const BODY: usize = 1 << 20;
+
 /// What a service said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Status(u16),
     /// No answer, and why: "connection refused".
     Nothing(String),
 }
 
 impl Answer {
-    pub(super) fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         matches!(self, Self::Status(200..=299))
     }
 }
@@ -32,7 +35,7 @@ impl std::fmt::Display for Answer {
 }
 
 /// `GET path` at the first of the addresses that takes the connection.
-pub(super) fn get(addresses: &[SocketAddr], path: &str, timeout: Duration) -> Answer {
+pub(crate) fn get(addresses: &[SocketAddr], path: &str, timeout: Duration) -> Answer {
     let until = Instant::now() + timeout;
     let mut stream = match connect(addresses, timeout) {
         Ok(stream) => stream,
@@ -45,8 +48,40 @@ pub(super) fn get(addresses: &[SocketAddr], path: &str, timeout: Duration) -> An
 }
 
 /// Whether something takes connections there.
-pub(super) fn listens(addresses: &[SocketAddr], timeout: Duration) -> Result<(), String> {
+pub(crate) fn listens(addresses: &[SocketAddr], timeout: Duration) -> Result<(), String> {
     connect(addresses, timeout).map(drop)
+}
+
+/// The whole answer to `GET path`: its status and its body, of which at most [`BODY`] bytes are read.
+pub(crate) fn fetch(
+    addresses: &[SocketAddr],
+    path: &str,
+    timeout: Duration,
+) -> Result<(u16, Vec<u8>), String> {
+    let until = Instant::now() + timeout;
+    let mut stream = connect(addresses, timeout)?;
+    whole(&mut stream, path, until).map_err(|error| words(&error))
+}
+
+/// HTTP/1.0: its body ends with the connection, in no chunks.
+fn whole(stream: &mut TcpStream, path: &str, until: Instant) -> std::io::Result<(u16, Vec<u8>)> {
+    let host = stream.peer_addr()?;
+    stream.set_write_timeout(Some(left(until)?))?;
+    let request =
+        format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: longshore\r\nAccept: */*\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 8192];
+    while answer.len() < BODY {
+        stream.set_read_timeout(Some(left(until)?))?;
+        match stream.read(&mut buffer)? {
+            0 => break,
+            read => answer.extend_from_slice(&buffer[..read]),
+        }
+    }
+    let status = status(&answer).ok_or_else(|| std::io::Error::other("it is no HTTP"))?;
+    let head = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+    Ok((status, answer.split_off(head)))
 }
 
 fn connect(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, String> {

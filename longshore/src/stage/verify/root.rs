@@ -21,16 +21,26 @@ const LINKS: usize = 40;
 
 /// An image as it lies in its layout.
 #[derive(Clone, Debug)]
-pub(super) struct Image {
-    pub(super) layout: Layout,
-    pub(super) manifest_digest: Digest,
-    pub(super) manifest: Manifest,
-    pub(super) config: ImageConfig,
+pub(crate) struct Image {
+    pub(crate) layout: Layout,
+    pub(crate) manifest_digest: Digest,
+    pub(crate) manifest: Manifest,
+    pub(crate) config: ImageConfig,
 }
 
 impl Image {
+    /// Reads manifest and config of an image by its manifest's digest.
+    pub(crate) fn of(layout: Layout, manifest_digest: &Digest) -> anyhow::Result<Self> {
+        let (manifest, config) = layout.read_image(manifest_digest)?;
+        if manifest.layers.len() != config.rootfs.diff_ids.len() {
+            let message = format!("the manifest `{manifest_digest}` and its config differ in their layers");
+            return Err(Fault::new(Exit::Machine, message).into());
+        }
+        Ok(Self { layout, manifest_digest: manifest_digest.clone(), manifest, config })
+    }
+
     /// Reads manifest and config, and checks that the config is the one that the job said.
-    pub(super) fn open(output: &ManifestOutput) -> anyhow::Result<Self> {
+    pub(crate) fn open(output: &ManifestOutput) -> anyhow::Result<Self> {
         let layout = Layout::open(&output.layout)?;
         let (manifest, config) = layout.read_image(&output.digest)?;
         if manifest.config.digest != output.config {
@@ -45,12 +55,12 @@ impl Image {
     }
 
     /// Entrypoint and command.
-    pub(super) fn argv(&self) -> Vec<String> {
+    pub(crate) fn argv(&self) -> Vec<String> {
         self.config.config.entrypoint.iter().chain(&self.config.config.cmd).cloned().collect()
     }
 
     /// Unpacks all layers into `folder`, which must be empty.
-    pub(super) fn unpack(&self, folder: &Path, cancel: &Cancel) -> anyhow::Result<Root> {
+    pub(crate) fn unpack(&self, folder: &Path, cancel: &Cancel) -> anyhow::Result<Root> {
         std::fs::create_dir_all(folder)
             .fault(Exit::Machine, format!("could not write `{}`", folder.display()))?;
         let root = Root { folder: folder.to_owned() };
@@ -64,7 +74,7 @@ impl Image {
 
     /// The tar of a layer; its end is an error unless its digest is `diff_id`, which follows from bytes that
     /// the config's digest covers: so a layer's own digest need not be looked at too.
-    pub(super) fn open_layer(
+    pub(crate) fn open_layer(
         &self,
         layer: &Descriptor,
         diff_id: &Digest,
@@ -76,18 +86,23 @@ impl Image {
 
 /// A folder that is some process's root.
 #[derive(Clone, Debug)]
-pub(super) struct Root {
+pub(crate) struct Root {
     folder: PathBuf,
 }
 
 impl Root {
-    pub(super) fn folder(&self) -> &Path {
+    /// A folder that an image was unpacked into.
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Where `path` lies, links followed as inside: an absolute one from here, `..` no further than here.
     /// What does not exist is taken as it stands.
-    pub(super) fn resolve(&self, path: &Path) -> anyhow::Result<PathBuf> {
+    pub(crate) fn resolve(&self, path: &Path) -> anyhow::Result<PathBuf> {
         let mut left: Vec<PathBuf> = parts(path);
         let mut inside = PathBuf::new();
         let mut links = 0;
@@ -112,19 +127,19 @@ impl Root {
     }
 
     /// Writes a file that the container's runtime gives, in the place of what the image has there.
-    pub(super) fn write(&self, path: &str, text: &str) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, path: &str, text: &str) -> anyhow::Result<()> {
         let path = self.place(Path::new(path))?;
         let _ = remove(&path);
         std::fs::write(&path, text).with_context(|| format!("could not write `{}`", path.display()))
     }
 
     /// Makes a folder where the image has none.
-    pub(super) fn directory(&self, path: &str) -> anyhow::Result<()> {
+    pub(crate) fn directory(&self, path: &str) -> anyhow::Result<()> {
         std::fs::create_dir_all(self.resolve(Path::new(path))?)?;
         Ok(())
     }
 
-    pub(super) fn read(&self, path: &str) -> Option<String> {
+    pub(crate) fn read(&self, path: &str) -> Option<String> {
         std::fs::read_to_string(self.resolve(Path::new(path)).ok()?).ok()
     }
 
