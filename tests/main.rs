@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 #![expect(dead_code, reason = "the harness is there before the tests of each command")]
 
+mod affected;
 mod builder;
 mod context;
 mod database;

@@ -167,7 +167,7 @@ pub struct Selection {
     /// All services, affected or not
     #[arg(long, env = "LONGSHORE_ALL", value_parser = BoolishValueParser::new())]
     pub all: bool,
-    /// Affected since this commit, instead of since each service's last release
+    /// Affected since HEAD left this commit, instead of since each service's last release
     #[arg(long, value_name = "REF", env = "LONGSHORE_SINCE", conflicts_with = "all")]
     pub since: Option<String>,
 }

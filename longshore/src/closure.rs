@@ -102,6 +102,12 @@ impl Closure {
             })
     }
 
+    /// Whether a go.mod, go.sum or go.work (with go.work.sum) has a say in this service's build.
+    pub fn obeys(&self, file: &RepoPath) -> bool {
+        let (folder, name) = file.split();
+        if name.starts_with(b"go.work") { folder.contains(&self.go_mod) } else { self.in_module(&folder) }
+    }
+
     /// Takes in the closure of the same service for another platform. A file is ignored only where
     /// every platform that has its package ignores it.
     pub fn merge(&mut self, other: Self) {

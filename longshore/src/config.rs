@@ -37,7 +37,7 @@ use crate::plan::Stage;
 use crate::platform::Platform;
 
 pub use crate::config::environment::{EffectiveEnvironment, environment, variant_hash};
-pub use crate::config::load::{check, load};
+pub use crate::config::load::{check, earlier, load};
 pub(crate) use crate::config::secrets::secret_in;
 pub use crate::config::stages::{
     Ignore, LintOptions, OnUnavailable, OtherCommits, PlainOptions, PushOptions, Runner, ScanOptions,

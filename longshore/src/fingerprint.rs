@@ -315,7 +315,7 @@ fn add_embeds(
 
 /// Whether `name` may match a pattern's part: by what stands before its first wildcard and after its
 /// last. More than the pattern matches, never less.
-fn could_match(part: &OsStr, name: &OsStr) -> bool {
+pub(crate) fn could_match(part: &OsStr, name: &OsStr) -> bool {
     let (part, name) = (part.to_string_lossy(), name.to_string_lossy());
     let before = part.split(['*', '?', '[', '\\']).next().unwrap_or_default();
     let after = part.rsplit(['*', '?', ']', '\\']).next().unwrap_or_default();

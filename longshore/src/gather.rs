@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::affected;
+mod histories;
+
 use crate::closure::{Closure, RepoPath};
 use crate::config::Config;
 use crate::facts::git::{Dirty, Git, Head};
@@ -15,6 +16,8 @@ use crate::oci::types::Digest;
 use crate::resolve::ServiceSettings;
 use crate::version::{self, Commit, CommitId, Known, Survey, TagForm};
 
+use histories::Histories;
+
 /// What is true of the repository, its remote and its services.
 #[derive(Debug)]
 pub struct Facts {
@@ -24,6 +27,8 @@ pub struct Facts {
     pub source: Option<String>,
     pub services: BTreeMap<String, ServiceFacts>,
     pub book: Book,
+    /// What affected services are compared with, where the user names a commit.
+    pub since: Option<CommitId>,
     /// With `--offline`: the age in seconds of what is known of the remote.
     pub age: Option<u64>,
     /// The history is cut off and could not be had: everything counts as affected, and no version can
@@ -62,6 +67,8 @@ pub struct Inquiry<'a> {
     pub offline: bool,
     /// Compare with this commit instead of each service's last release.
     pub since: Option<&'a str>,
+    /// The pipeline's file, from the root.
+    pub pipeline: &'a RepoPath,
 }
 
 /// Asks Git, its remote and Go.
@@ -82,22 +89,24 @@ pub fn facts(git: &mut Git, inquiry: Inquiry<'_>, hashes: &mut Hashes) -> anyhow
     let bases = bases(git, &surveys, &head.commit)?;
     bring_bases(git, &inquiry, &surveys, &bases, &head.commit)?;
     let closures = base_closures(&ledger, &book, &bases)?;
-    let since = inquiry.since.map(|name| git.commit(name)).transpose()?;
-    let mut histories = Histories::new(git, &head.commit, &dirty, cut_off);
+    let since = inquiry.since.map(|name| git.since(name, &head.commit)).transpose()?;
+    let mut histories = Histories::new(git, &inquiry, &inputs, &head.commit, &dirty, cut_off);
+    let mut answers = BTreeMap::new();
+    for (name, inputs) in &inputs {
+        let compared = since.as_ref().or(bases[name].as_ref().map(|base| &base.commit));
+        let reasons = match compared {
+            _ if cut_off => vec!["the history is cut off".to_owned()],
+            Some(commit) => histories.reasons(name, inputs, commit)?,
+            None => vec!["never released".to_owned()],
+        };
+        let commits = histories.commits(bases[name].as_ref().map(|base| &base.commit))?;
+        answers.insert(name.clone(), (reasons, commits));
+    }
     let mut services = BTreeMap::new();
     for (name, inputs) in inputs {
         let (form, survey) = surveys[&name].clone();
         let base = bases[&name].clone();
-        let compared = since.as_ref().or(base.as_ref().map(|base| &base.commit));
-        let affected = if cut_off {
-            vec!["the history is cut off".to_owned()]
-        } else {
-            match compared {
-                Some(commit) => affected::reasons(&inputs.closure, histories.changed(commit)?),
-                None => vec!["never released".to_owned()],
-            }
-        };
-        let commits = histories.commits(base.as_ref().map(|base| &base.commit))?;
+        let (affected, commits) = answers.remove(&name).unwrap_or_default();
         let uncommitted: Vec<&RepoPath> = dirty
             .entries
             .iter()
@@ -119,7 +128,7 @@ pub fn facts(git: &mut Git, inquiry: Inquiry<'_>, hashes: &mut Hashes) -> anyhow
     }
     let source = git.remotes()?.get(remote_name(inquiry.config)).and_then(crate::facts::git::Remote::source);
     let age = inquiry.offline.then(|| remote.age());
-    Ok(Facts { head, dirty, source, services, book, age, cut_off })
+    Ok(Facts { head, dirty, source, services, book, since, age, cut_off })
 }
 
 /// The Git remote's name.
@@ -228,45 +237,4 @@ fn newest<'s>(
     let wanted = services.filter_map(|name| Some((name.as_str(), book.newest(name)?)));
     let records = ledger.records(book, wanted)?;
     Ok(records.into_iter().map(|record| (record.service.clone(), record)).collect())
-}
-
-/// Answers that several services share.
-struct Histories<'a> {
-    git: &'a Git,
-    head: &'a CommitId,
-    dirty: &'a Dirty,
-    cut_off: bool,
-    changed: BTreeMap<CommitId, BTreeSet<RepoPath>>,
-    commits: BTreeMap<Option<CommitId>, Vec<Commit>>,
-}
-
-impl<'a> Histories<'a> {
-    fn new(git: &'a Git, head: &'a CommitId, dirty: &'a Dirty, cut_off: bool) -> Self {
-        Self { git, head, dirty, cut_off, changed: BTreeMap::new(), commits: BTreeMap::new() }
-    }
-
-    fn changed(&mut self, base: &CommitId) -> anyhow::Result<&BTreeSet<RepoPath>> {
-        if !self.changed.contains_key(base) {
-            let changed = if base == self.head && self.dirty.is_clean() {
-                BTreeSet::new()
-            } else {
-                self.git.changed_since(base, self.dirty)?
-            };
-            self.changed.insert(base.clone(), changed);
-        }
-        Ok(&self.changed[base])
-    }
-
-    fn commits(&mut self, base: Option<&CommitId>) -> anyhow::Result<Vec<Commit>> {
-        if self.cut_off {
-            return Ok(Vec::new());
-        }
-        let key = base.cloned();
-        if let Some(known) = self.commits.get(&key) {
-            return Ok(known.clone());
-        }
-        let commits = self.git.commits(base, self.head)?;
-        self.commits.insert(key, commits.clone());
-        Ok(commits)
-    }
 }

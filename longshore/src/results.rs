@@ -208,7 +208,7 @@ pub fn planned(prepared: &Prepared) -> BTreeMap<String, PlannedService> {
                 .or(decision.previous.clone()),
             previous: decision.previous.clone(),
             changed: subject.is_some() && matches!(decision.outcome, Outcome::Release(_)),
-            reasons: reasons(decision, &facts.services[name]),
+            reasons: reasons(decision, &facts.services[name], facts.since.is_some()),
         };
         (name.clone(), service)
     });

@@ -134,7 +134,7 @@ impl Session {
     /// As [`gather::facts`].
     pub fn facts(&mut self, since: Option<&str>, hashes: &mut Hashes) -> anyhow::Result<Facts> {
         let go = tools::go(&self.environment)?;
-        let (scope, prefix) = (self.scope(), self.prefix().to_owned());
+        let (scope, prefix, pipeline) = (self.scope(), self.prefix().to_owned(), self.pipeline());
         let inquiry = Inquiry {
             config: &self.config,
             settings: &self.settings,
@@ -148,6 +148,7 @@ impl Session {
             prefix: &prefix,
             offline: self.offline,
             since,
+            pipeline: &pipeline,
         };
         let facts = gather::facts(&mut self.git, inquiry, hashes)?;
         // A failure costs only time in the next run.

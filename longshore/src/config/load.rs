@@ -60,6 +60,18 @@ pub fn check(root: &Path, file: &Path) -> anyhow::Result<(Option<Config>, Vec<Di
     Ok((config.filter(|_| !faulty), diagnostics))
 }
 
+/// The configuration that `text` was as the pipeline's file `path`, for a comparison: without environments,
+/// and not checked. `None` where it can't be read.
+pub fn earlier(root: &Path, path: &Path, text: &str) -> Option<Config> {
+    let source = Arc::new(Source { path: shown(root, path).to_owned(), text: text.to_owned() });
+    let mut faults = Vec::new();
+    let (_, parsed) = document::<PipelineFile>(&source, &mut faults);
+    let folder = path.parent().unwrap_or(root).to_owned();
+    (parsed && faults.is_empty())
+        .then(|| assemble(root, folder, source, BTreeMap::new(), true, &mut faults))
+        .flatten()
+}
+
 /// The path as the user knows it: relative to the root where it lies inside.
 fn shown<'a>(root: &Path, path: &'a Path) -> &'a Path {
     path.strip_prefix(root).unwrap_or(path)

@@ -190,7 +190,8 @@ fn subject(
     let named = ask.services.contains(name);
     let dirty = !ground.facts.dirty.is_clean();
     let asked = named || (ask.services.is_empty() && (ask.all || !facts.affected.is_empty()));
-    let released = || ask.services.is_empty() || named;
+    let since = ground.facts.since.is_some();
+    let released = || named || (ask.services.is_empty() && (!since || !facts.affected.is_empty()));
     match (&decision.outcome, ask.target) {
         (Outcome::Snapshot(version), _) => asked.then(|| version.clone()),
         (Outcome::Release(version), Goal::Release) => released().then(|| version.clone()),
@@ -283,7 +284,7 @@ fn service(
         changelog: changelog(name, &version, decision.previous.as_ref(), &decision.reasons),
         version,
         previous: decision.previous.clone(),
-        reasons: reasons(decision, facts),
+        reasons: reasons(decision, facts, ground.facts.since.is_some()),
         form: facts.form.clone(),
         recorded,
         run_env,
@@ -292,8 +293,12 @@ fn service(
     })
 }
 
-/// Why a service is in a release, for people: the commits that asked, else what affects it.
-pub fn reasons(decision: &Decision, facts: &ServiceFacts) -> Vec<String> {
+/// Why a service is in a release, for people: the commits that asked, else what affects it. With `since`
+/// always the latter: the user asked what differs from one commit.
+pub fn reasons(decision: &Decision, facts: &ServiceFacts, since: bool) -> Vec<String> {
+    if since {
+        return facts.affected.clone();
+    }
     let mut reasons: Vec<String> = decision.request.iter().map(|tag| format!("tag `{tag}`")).collect();
     reasons.extend(decision.reasons.iter().map(|reason| {
         let inputs: Vec<String> = reason.inputs.iter().take(3).map(ToString::to_string).collect();

@@ -33,6 +33,19 @@ impl Git {
         Ok(self.output(command)?.status == crate::host::process::Status::Exited(0))
     }
 
+    /// Where `head` left the commit that `name` stands for: that commit itself where it is an ancestor, or
+    /// where both have no history in common.
+    ///
+    /// # Errors
+    /// As [`Git::commit`].
+    pub fn since(&self, name: &str, head: &CommitId) -> anyhow::Result<CommitId> {
+        let commit = self.commit(name)?;
+        let command = self.command("merge-base").args(["--", commit.as_str(), head.as_str()]);
+        let output = self.output(command)?;
+        let common = String::from_utf8_lossy(&output.stdout).trim().parse();
+        Ok(if output.status == crate::host::process::Status::Exited(0) { common? } else { commit })
+    }
+
     /// The commit that a name given by the user stands for.
     ///
     /// # Errors

@@ -60,7 +60,35 @@ impl Git {
             "--no-renames",
             "--ignored=no",
         ]);
-        Ok(parse_status(&self.run(command)?))
+        let mut dirty = parse_status(&self.run(command)?);
+        dirty.entries.extend(self.hidden()?);
+        Ok(dirty)
+    }
+
+    /// Edits that Git was told not to look at: files that are here, differ from the index, and are marked
+    /// `skip-worktree` or `assume-unchanged` (`git help update-index`).
+    fn hidden(&self) -> anyhow::Result<Vec<DirtyEntry>> {
+        let listed = self.run(self.command("ls-files").args(["-v", "-s", "-z"]))?;
+        let marked: Vec<(&[u8], RepoPath)> = listed
+            .split(|byte| *byte == 0)
+            .filter(|entry| entry.first().is_some_and(|mark| *mark == b'S' || mark.is_ascii_lowercase()))
+            .filter_map(|entry| {
+                let tab = entry.iter().position(|byte| *byte == b'\t')?;
+                let blob = entry[..tab].split(|byte| *byte == b' ').nth(2)?;
+                Some((blob, RepoPath::from_bytes(&entry[tab + 1..])))
+            })
+            .filter(|(_, path)| self.root.join(path.to_path()).symlink_metadata().is_ok())
+            .collect();
+        let mut edited = Vec::new();
+        for (blob, path) in marked {
+            let command = self.command("hash-object").arg("--").arg(path.to_path());
+            // A link or a folder stands for itself: that it can't be read as a file is a difference too.
+            let now = self.output(command)?;
+            if now.stdout.trim_ascii() != blob {
+                edited.push(DirtyEntry { path, code: "hidden".to_owned() });
+            }
+        }
+        Ok(edited)
     }
 
     /// Refuses what was edited since the run found the tree clean, of the files that `counts`.

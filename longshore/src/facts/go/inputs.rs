@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub struct ServiceInputs {
     pub files: BTreeMap<Platform, Preimage>,
     /// No package of it needs a C compiler or SWIG, whose inputs are not known.
     pub pure_go: bool,
+    /// What Go listed for each platform: of all services that were listed together.
+    pub listings: BTreeMap<Platform, Arc<Listing>>,
 }
 
 /// What is asked of Go and of the disk.
@@ -74,7 +77,7 @@ pub fn gather(
         let folders: Vec<PathBuf> =
             members.iter().map(|service| question.workspace.root.join(&service.package)).collect();
         let group = Group { setting: &setting, platform: &platform, tags: &tags, folders: &folders };
-        let listing = listing(question, &group, chosen, programs, hashes)?;
+        let listing = Arc::new(listing(question, &group, chosen, programs, hashes)?);
         for (service, folder) in members.iter().zip(&folders) {
             let inputs = of_service(question, &group, service, folder, &listing, chosen, programs, hashes)?;
             match found.get_mut(&service.name) {
@@ -84,6 +87,7 @@ pub fn gather(
                 Some(known) => {
                     known.closure.merge(inputs.closure);
                     known.files.extend(inputs.files);
+                    known.listings.extend(inputs.listings);
                     known.pure_go &= inputs.pure_go;
                 }
             }
@@ -260,7 +264,7 @@ fn of_service(
     group: &Group<'_>,
     service: &ServiceSettings,
     folder: &Path,
-    listing: &Listing,
+    listing: &Arc<Listing>,
     chosen: &Toolchain,
     programs: &Preimage,
     hashes: &mut Hashes,
@@ -297,6 +301,7 @@ fn of_service(
         closure: closure(question.workspace, service, group, &packages, chosen)?,
         files: BTreeMap::from([(group.platform.clone(), files)]),
         pure_go,
+        listings: BTreeMap::from([(group.platform.clone(), Arc::clone(listing))]),
     })
 }
 
