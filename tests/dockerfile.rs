@@ -181,3 +181,61 @@ fn what_the_context_holds_decides_what_is_released() {
         assert_eq!(shop.planned(&[]), version, "{path}");
     }
 }
+
+#[test]
+fn a_dockerfile_is_checked_before_anything_is_built() {
+    let shop = shop("auto");
+    // An ARG that nobody sets, a build-arg that no ARG takes, a stage that is not there: all at once.
+    shop.write("Dockerfile", "FROM scratch AS image\nARG DB_HOST\nARG API_ENV\nCOPY prebuilt /\n");
+    shop.edit(
+        "pipeline.toml",
+        "dockerfile = \"Dockerfile\"",
+        "dockerfile = \"Dockerfile\"\ncontext = \"nowhere\"",
+    );
+    shop.longshore(&["check"])
+        .code(2)
+        .stderr_has("nobody sets `ARG DB_HOST`, which has no default")
+        .stderr_has("Dockerfile:2:5")
+        .stderr_has("build-arg `APP_ENV` of service `api` is no `ARG` of `Dockerfile`")
+        .stderr_has("did you mean `API_ENV`?")
+        .stderr_has("context of service `api`: `nowhere` is not there");
+    shop.edit("pipeline.toml", "context = \"nowhere\"", "target = \"imgae\"");
+    shop.longshore(&["check"]).code(2).stderr_has("has no stage `imgae`").stderr_has("did you mean `image`?");
+    shop.edit("pipeline.toml", "target = \"imgae\"", "");
+    for (text, place, message) in [
+        ("FROM scratch\nCOPPY a /\n", "Dockerfile:2:1", "unknown instruction `COPPY`"),
+        ("FROM scratch\nRUN <<EOF\necho\n", "Dockerfile:", "here-document"),
+        ("COPY a /\n", "Dockerfile:1:1", "FROM"),
+        ("", "Dockerfile", "FROM"),
+        ("FROM scratch AS a\nFROM scratch AS a\n", "Dockerfile:2:1", "duplicate stage name `a`"),
+    ] {
+        shop.write("Dockerfile", text);
+        shop.longshore(&["check"]).code(2).stderr_has(place).stderr_has(message);
+    }
+    shop.write("Dockerfile", [0xff, 0xfe, 0]);
+    shop.longshore(&["check"]).code(2).stderr_has("it is not UTF-8");
+    std::fs::remove_file(shop.path("Dockerfile")).unwrap();
+    shop.longshore(&["check"]).code(2).stderr_has("`Dockerfile` is not there");
+}
+
+#[test]
+fn advice_warns_and_is_a_gate_where_the_lint_stage_says_so() {
+    let shop = shop("auto");
+    shop.append("Dockerfile", "USER root\n").commit("fix: as root");
+    shop.longshore(&["lint", "api"])
+        .code(0)
+        .stderr_has("warning lint Dockerfile of api: the image runs as root")
+        .stderr_has("--> Dockerfile:13:6")
+        .stderr_has("13 | USER root")
+        .stderr_has("|      ^^^^");
+    shop.append("pipeline.toml", "[stages.lint]\ndockerfile = \"error\"\n");
+    shop.longshore(&["lint", "api"])
+        .code(3)
+        .stderr_has("Dockerfile:13:6")
+        .stderr_has("`[stages.lint]` makes them errors");
+    shop.edit("pipeline.toml", "dockerfile = \"error\"", "dockerfile = \"off\"");
+    shop.longshore(&["lint", "api"]).code(0).stderr_lacks("Dockerfile:13");
+    shop.edit("pipeline.toml", "dockerfile = \"off\"", "dockerfile = \"error\"");
+    shop.edit("Dockerfile", "USER root\n", "");
+    shop.longshore(&["lint", "api"]).code(0);
+}

@@ -38,9 +38,9 @@ use crate::platform::Platform;
 
 pub use crate::config::environment::{EffectiveEnvironment, environment, variant_hash};
 pub use crate::config::load::{check, earlier, load};
-pub(crate) use crate::config::secrets::secret_in;
+pub(crate) use crate::config::secrets::{is_named_secret, looks_like as looks_like_secret, secret_in};
 pub use crate::config::stages::{
-    Ignore, LintOptions, OnUnavailable, OtherCommits, PlainOptions, PushOptions, Runner, ScanOptions,
+    Advice, Ignore, LintOptions, OnUnavailable, OtherCommits, PlainOptions, PushOptions, Runner, ScanOptions,
     Severity, Stages, TestOptions, VerifyOptions, VersionsOptions,
 };
 

@@ -1,6 +1,7 @@
 //! Dockerfiles: what one declares, where, and what is wrong with it. Pure over its text; building one is
 //! [`crate::stage::image::dockerfile`]'s.
 
+pub mod advice;
 pub mod arguments;
 pub mod context;
 pub mod ignore;

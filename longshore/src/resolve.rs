@@ -45,6 +45,7 @@ pub struct DockerfileSettings {
     /// Empty for the root itself.
     pub context: PathBuf,
     pub target: Option<String>,
+    pub text: String,
     /// The names of its `ARG`s.
     pub declared: BTreeSet<String>,
     pub engine: Engine,
@@ -138,6 +139,7 @@ fn dockerfile(config: &Config, folder: &Path, service: &Service) -> Option<Docke
         file: normal(&folder.join(&file.value)),
         context: normal(&folder.join(context)),
         target: value(&service.target),
+        text: config.dockerfiles.get(&file.value).map(|source| source.text.clone()).unwrap_or_default(),
         declared: declared(config, &file.value),
         engine: value(&own.engine).or_else(|| value(&shared.engine)).unwrap_or(Engine::Auto),
         builder: value(&own.builder).or_else(|| value(&shared.builder)),

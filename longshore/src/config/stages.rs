@@ -62,8 +62,20 @@ table! {
     /// gofmt, go vet, go mod, golangci-lint.
     pub struct LintOptions derive Default {
         [..] plain: PlainOptions,
+    /// What advice on a Dockerfile does; absent: `warn`.
+        ["dockerfile"] dockerfile: Option<Located<Advice>>,
         /// Extra arguments of golangci-lint.
         ["golangci-args"] golangci_args: Option<Vec<Located<String>>>,
+    }
+}
+
+words! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Advice {
+        "warn" => Warn,
+        /// It fails the stage.
+        "error" => Error,
+        "off" => Off,
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Argument {
     pub span: Range<usize>,
 }
 
-fn of(instruction: &ArgInstruction<'_>) -> Vec<Argument> {
+pub(super) fn of(instruction: &ArgInstruction<'_>) -> Vec<Argument> {
     let arguments = &instruction.arguments;
     let exact = arguments.span.len() == arguments.value.len();
     let argument = |(word, range): (String, Range<usize>)| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{value, values};
-use crate::config::{Ignore, OnUnavailable, OtherCommits, PlainOptions, Runner, Severity, Stages};
+use crate::config::{Advice, Ignore, OnUnavailable, OtherCommits, PlainOptions, Runner, Severity, Stages};
 use crate::plan::Stage;
 
 /// Every stage's options for one environment.
@@ -14,6 +14,7 @@ pub struct StageSettings {
     pub disabled: BTreeSet<Stage>,
     pub other_commits: OtherCommits,
     pub golangci_args: Vec<String>,
+    pub dockerfile_advice: Advice,
     pub test: TestSettings,
     pub scan: ScanSettings,
     pub verify: VerifySettings,
@@ -56,6 +57,7 @@ pub fn stages(given: &Stages) -> StageSettings {
         disabled: disabled(given),
         other_commits: value(&given.versions.other).unwrap_or(OtherCommits::Patch),
         golangci_args: given.lint.golangci_args.as_deref().map(values).unwrap_or_default(),
+        dockerfile_advice: value(&given.lint.dockerfile).unwrap_or(Advice::Warn),
         test: TestSettings {
             race: value(&given.test.race).unwrap_or(false),
             timeout: value(&given.test.timeout).unwrap_or(Duration::from_secs(600)),

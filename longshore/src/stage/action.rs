@@ -14,6 +14,7 @@ use crate::workspace::Workspace;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Lint { spec: lint::LintSpec, key: Passed },
+    LintDockerfile(Box<lint::dockerfile::DockerfileSpec>),
     Test { spec: test::TestSpec, key: Passed },
     Build(build::BuildSpec),
     Image(image::ImageSpec),
@@ -61,6 +62,7 @@ impl Action {
     pub fn run(&self, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         match self {
             Self::Lint { spec, key } => once(Bucket::Lint, key, scope, || lint::run(spec, scope)),
+            Self::LintDockerfile(spec) => lint::dockerfile::run(spec, scope),
             Self::Test { spec, key } => once(Bucket::Test, key, scope, || test::run(spec, scope)),
             Self::Build(spec) => build::run(spec, scope),
             Self::Image(spec) => image::run(spec, scope),

@@ -5,6 +5,7 @@
 //! module that can't be had, a broken tool) is no pass: it fails with its own exit code.
 
 mod convention;
+pub mod dockerfile;
 mod finding;
 mod format;
 pub mod golangci;

@@ -26,6 +26,7 @@ pub fn plan(mut draft: Draft<'_>, last: impl FnOnce(&mut Draft<'_>)) -> anyhow::
     let wanted = |draft: &Draft<'_>, stage| draft.stages.contains(&stage) && draft.release.runs(stage);
     if wanted(&draft, Stage::Lint) {
         lint::jobs::jobs(&mut draft)?;
+        lint::dockerfile::jobs(&mut draft);
     }
     if wanted(&draft, Stage::Test) {
         test::jobs::jobs(&mut draft)?;
