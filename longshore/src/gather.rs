@@ -81,9 +81,14 @@ pub fn facts(git: &mut Git, inquiry: Inquiry<'_>, hashes: &mut Hashes) -> anyhow
     let cut_off = deepen(git, &inquiry);
     let git = &*git;
     let ledger = Ledger::new(git, inquiry.prefix, inquiry.scope.clone());
-    let remote = if inquiry.offline { ledger.stored()? } else { ledger.refresh()? };
+    // The remote answers while Go and the disk are asked.
+    let (remote, inputs) = std::thread::scope(|threads| {
+        let remote = threads.spawn(|| if inquiry.offline { ledger.stored() } else { ledger.refresh() });
+        let inputs = inputs::gather(inquiry.question, inquiry.settings, hashes);
+        (remote.join().unwrap_or_else(|_| Err(anyhow::anyhow!("internal: it panicked"))), inputs)
+    });
+    let (remote, inputs) = (remote?, inputs?);
     let book = ledger.book()?;
-    let inputs = inputs::gather(inquiry.question, inquiry.settings, hashes)?;
     let surveys = surveys(git, &inquiry, &book, &remote, &head.commit)?;
     let newest = newest(&ledger, &book, inquiry.settings.keys())?;
     let bases = bases(git, &surveys, &head.commit)?;

@@ -75,6 +75,25 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     draft.keep(path)
 }
 
+/// Moves a file that nobody else has, replacing what is there; parent folders are made. Between file
+/// systems it is copied beside `to` first.
+///
+/// # Errors
+/// [`Exit::Machine`] when the disk says no.
+pub fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let shown = || format!("could not write `{}`", to.display());
+    let folder = to.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).fault(Exit::Machine, shown())?;
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            let draft = Draft::new(folder)?;
+            std::fs::copy(from, draft.path()).fault(Exit::Machine, shown())?;
+            draft.keep(to)
+        }
+        done => done.fault(Exit::Machine, shown()),
+    }
+}
+
 /// Removes the folders in `folder` whose names begin with `prefix`. One that stays is in the way of
 /// nothing, and is tried again by the next run.
 pub fn remove_folders(folder: &Path, prefix: &str) {

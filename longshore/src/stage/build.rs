@@ -1,6 +1,7 @@
 //! Build: one `go build` a module, platform, toolchain and flags set, with every main package of it
 //! that is not in the cache (invariant 9).
 
+mod ahead;
 pub mod jobs;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::image::BinaryLayer;
 use super::{Binary, Finish, Output, Scope};
 use crate::cache::{Bucket, Cache};
 use crate::event::JobFailure;
@@ -52,6 +54,8 @@ pub struct Target {
     pub ldflags: Vec<String>,
     /// Every input. Absent where not all can be known (cgo, unknown flags): then Go always runs.
     pub inputs: Option<Arc<Preimage>>,
+    /// The layer that an image will want of it, where one will: made while other executables are linked.
+    pub layer: Option<BinaryLayer>,
 }
 
 /// What the cache holds under a target's key.
@@ -161,33 +165,45 @@ fn compile(
         .prefix(FOLDER)
         .tempdir_in(&scope.workspace.state)
         .fault(Exit::Machine, "could not make a folder to build in")?;
-    let command = command(targets, spec, &scope.tools.go, folder.path(), scope.environment)?;
-    let output = command.stream(scope.cancel, &|_, line| scope.progress.line(line))?;
-    command.checked(output)?;
+    let (made, work) = (folder.path().join("out"), folder.path().join("work"));
+    for folder in [&made, &work] {
+        std::fs::create_dir_all(folder).fault(Exit::Machine, "could not make a folder to build in")?;
+    }
+    // On the same file system Go renames what it has linked: no half of an executable is ever there. And
+    // what a killed compile leaves is removed with the folder.
+    let command = command(targets, spec, &scope.tools.go, &made, scope.environment)?.env("GOTMPDIR", &work);
+    let (output, taken) = ahead::beside(targets, &made, spec, cache, scope, || {
+        command.stream(scope.cancel, &|_, line| scope.progress.line(line))
+    });
+    command.checked(output?)?;
     refuse_edits(targets, scope)?;
     let mut binaries = BTreeMap::new();
     for target in targets {
-        let name = format!("{}{}", target.executable, spec.platform.executable_suffix());
-        let made = folder.path().join(name);
+        let made = made.join(executable(target, spec));
         if !made.is_file() {
             let message = format!("`go build` made no executable of `{}`", target.package);
             return Err(Fault::new(Exit::Failed, message)
                 .hint("the package of a service must be `package main`")
                 .into());
         }
-        let (digest, size) = cache.put_file(&made)?;
+        let (digest, size) = match taken.get(&target.service).filter(|taken| taken.stands(&made)) {
+            Some(taken) => (taken.digest.clone(), taken.size),
+            None => cache.put_file(&made)?,
+        };
         if let Some(inputs) = &target.inputs {
             cache.put(Bucket::Build, &inputs.key(), &Entry { digest: digest.clone(), size })?;
         }
         let path = scope.workspace.binary(&target.service, &spec.platform);
-        if !cache.take(&digest, &path)? {
-            let message = format!("the binary of `{}` changed on disk while it was read", target.service);
-            return Err(Fault::new(Exit::Machine, message).into());
-        }
+        files::rename(&made, &path)?;
         remember_inputs(target, spec, scope);
         binaries.insert(target.service.clone(), Binary { path, digest, size });
     }
     Ok(binaries)
+}
+
+/// The name under which Go writes it.
+fn executable(target: &Target, spec: &BuildSpec) -> String {
+    format!("{}{}", target.executable, spec.platform.executable_suffix())
 }
 
 /// What was edited while it was compiled is in the executables or not: nobody can say.
@@ -293,6 +309,7 @@ mod tests {
             executable: service.to_owned(),
             ldflags: vec!["-s".into(), format!("-X main.version=1.0-{service}")],
             inputs: None,
+            layer: None,
         };
         let spec = BuildSpec {
             setting: Setting {

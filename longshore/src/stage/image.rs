@@ -7,11 +7,13 @@ pub mod output;
 mod root;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Finish, ManifestOutput, Output, Scope};
 use crate::cache::{Bucket, Cache};
+use crate::cancel::Cancel;
 use crate::config::{Base, Compression};
 use crate::fault::{Exit, Fault};
 use crate::oci::base;
@@ -91,17 +93,22 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let mut layers = Vec::new();
     if spec.base == Base::Scratch {
         scope.progress.status("certificates and time zones");
-        layers.push(layer(&root::entries(&spec.user)?, None, spec, &layout, &cache, scope)?);
+        layers.push(layer(
+            &root::entries(&spec.user)?,
+            None,
+            spec.compression,
+            &layout,
+            &cache,
+            scope.cancel,
+        )?);
     }
     if !spec.files.is_empty() {
-        layers.push(layer(&extra_files(spec)?, None, spec, &layout, &cache, scope)?);
+        layers.push(layer(&extra_files(spec)?, None, spec.compression, &layout, &cache, scope.cancel)?);
     }
     scope.progress.status("the binary's layer");
-    let mut entries = Entries::new();
-    let path = binary_path(&spec.service, &spec.platform);
-    entries.insert(&path, Entry::file(&binary.path, 0o755))?;
-    layers.push(layer(&entries, Some((&path, &binary.digest)), spec, &layout, &cache, scope)?);
-    let image = image::assemble(&below, &layers, &settings(spec, &path))?;
+    let top = BinaryLayer::new(&spec.service, &spec.platform, spec.compression);
+    layers.push(top.make(&binary.path, &binary.digest, &layout, &cache, scope.cancel)?);
+    let image = image::assemble(&below, &layers, &settings(spec, &top.path))?;
     let known = layout.has_blob(&image.manifest.descriptor.digest, image.manifest.descriptor.size);
     let config = layout.put_document(&image.config)?;
     let manifest = layout.put_document(&image.manifest)?;
@@ -189,6 +196,44 @@ fn mode(_metadata: &std::fs::Metadata) -> u32 {
     0o644
 }
 
+/// The layer that holds a service's executable alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BinaryLayer {
+    service: String,
+    /// In the image, from the root.
+    path: String,
+    compression: Compression,
+}
+
+impl BinaryLayer {
+    pub fn new(service: &str, platform: &Platform, compression: Compression) -> Self {
+        Self { service: service.to_owned(), path: binary_path(service, platform), compression }
+    }
+
+    /// Makes it in the layout of the service, before anything asks for it.
+    ///
+    /// # Errors
+    /// As [`BinaryLayer::make`].
+    pub fn prepare(&self, binary: &Path, digest: &Digest, scope: &Scope<'_>) -> anyhow::Result<()> {
+        let layout = Layout::create(&scope.workspace.layout(&self.service))?;
+        let cache = Cache::new(&scope.workspace.cache);
+        self.make(binary, digest, &layout, &cache, scope.cancel).map(|_| ())
+    }
+
+    fn make(
+        &self,
+        binary: &Path,
+        digest: &Digest,
+        layout: &Layout,
+        cache: &Cache,
+        cancel: &Cancel,
+    ) -> anyhow::Result<Layer> {
+        let mut entries = Entries::new();
+        entries.insert(&self.path, Entry::file(binary, 0o755))?;
+        layer(&entries, Some((&self.path, digest)), self.compression, layout, cache, cancel)
+    }
+}
+
 /// What the cache holds of a layer.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -201,17 +246,17 @@ struct Kept {
 fn layer(
     entries: &Entries,
     content: Option<(&str, &Digest)>,
-    spec: &ImageSpec,
+    compression: Compression,
     layout: &Layout,
     cache: &Cache,
-    scope: &Scope<'_>,
+    cancel: &Cancel,
 ) -> anyhow::Result<Layer> {
     let content = match content {
         Some((path, digest)) => Some(format!("{path} {digest}")),
         None => in_memory(entries),
     };
-    let key = content
-        .map(|content| Digest::of(format!("layer {VERSION} {:?} {content}", spec.compression).as_bytes()));
+    let key =
+        content.map(|content| Digest::of(format!("layer {VERSION} {compression:?} {content}").as_bytes()));
     if let Some(key) = &key
         && let Some(kept) = cache.get::<Kept>(Bucket::Layer, key)
         && (layout.has_blob(&kept.descriptor.digest, kept.descriptor.size)
@@ -220,7 +265,7 @@ fn layer(
         return Ok(Layer { descriptor: kept.descriptor, diff_id: kept.diff_id });
     }
     // Every entry's time is 1970: a layer depends on its files alone.
-    let layer = layout.put_layer(entries, spec.compression, 0, scope.cancel)?;
+    let layer = layout.put_layer(entries, compression, 0, cancel)?;
     if let Some(key) = &key {
         cache.put_file(&layout.blob_path(&layer.descriptor.digest))?;
         let kept = Kept { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id.clone() };

@@ -1,22 +1,18 @@
 //! What each service is made of, as Go sees it: its closure for versions, its fingerprint for builds.
-//! A listing is kept with the fingerprint of all that it was made from, so that Go is asked again only
-//! when some of that changed.
+
+mod listings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Listing, Package, Setting, Toolchain, list, module_of, toolchain, work_of};
+use super::{Listing, Package, Setting, Toolchain, module_of, toolchain, work_of};
 use crate::cancel::Cancel;
 use crate::closure::{Closure, ContextClosure, RepoPath};
 use crate::facts::context;
 use crate::fault::{Exit, Fault};
 use crate::fingerprint::{self, Hashes, Preimage, Roots};
 use crate::host::environment::Environment;
-use crate::host::files;
-use crate::oci::types::Digest;
 use crate::platform::Platform;
 use crate::resolve::ServiceSettings;
 use crate::workspace::Workspace;
@@ -65,21 +61,34 @@ pub fn gather(
             groups.entry(key).or_default().push(service);
         }
     }
-    let mut toolchains: BTreeMap<Setting, (Toolchain, Preimage)> = BTreeMap::new();
-    let mut found: BTreeMap<String, ServiceInputs> = BTreeMap::new();
-    for ((setting, platform, tags), members) in groups {
-        if !toolchains.contains_key(&setting) {
-            let chosen = toolchain(question.go, &setting, question.environment, question.cancel)?;
-            let preimage = fingerprint::of_toolchain(&chosen, hashes)?;
-            toolchains.insert(setting.clone(), (chosen, preimage));
+    let groups: Vec<(Group, Vec<&ServiceSettings>)> = groups
+        .into_iter()
+        .map(|((setting, platform, tags), members)| {
+            let folders = members.iter().map(|service| question.workspace.root.join(&service.package));
+            (Group { folders: folders.collect(), setting, platform, tags }, members)
+        })
+        .collect();
+    let mut toolchains: BTreeMap<Setting, Toolchain> = BTreeMap::new();
+    for (group, _) in &groups {
+        if !toolchains.contains_key(&group.setting) {
+            let chosen = toolchain(question.go, &group.setting, question.environment, question.cancel)?;
+            toolchains.insert(group.setting.clone(), chosen);
         }
-        let (chosen, programs) = &toolchains[&setting];
-        let folders: Vec<PathBuf> =
-            members.iter().map(|service| question.workspace.root.join(&service.package)).collect();
-        let group = Group { setting: &setting, platform: &platform, tags: &tags, folders: &folders };
-        let listing = Arc::new(listing(question, &group, chosen, programs, hashes)?);
-        for (service, folder) in members.iter().zip(&folders) {
-            let inputs = of_service(question, &group, service, folder, &listing, chosen, programs, hashes)?;
+    }
+    let asked: Vec<&Group> = groups.iter().map(|(group, _)| group).collect();
+    let (listed, programs) = listings::beside(question, &asked, || {
+        let of = |(setting, chosen): (&Setting, &Toolchain)| {
+            Ok((setting.clone(), fingerprint::of_toolchain(chosen, hashes)?))
+        };
+        toolchains.iter().map(of).collect::<anyhow::Result<BTreeMap<Setting, Preimage>>>()
+    });
+    let programs = programs?;
+    let mut found: BTreeMap<String, ServiceInputs> = BTreeMap::new();
+    for ((group, members), known) in groups.iter().zip(listed) {
+        let (chosen, programs) = (&toolchains[&group.setting], &programs[&group.setting]);
+        let listing = Arc::new(listings::settle(question, group, known?, chosen, programs, hashes)?);
+        for (service, folder) in members.iter().zip(&group.folders) {
+            let inputs = of_service(question, group, service, folder, &listing, chosen, programs, hashes)?;
             match found.get_mut(&service.name) {
                 None => {
                     found.insert(service.name.clone(), inputs);
@@ -97,12 +106,13 @@ pub fn gather(
 }
 
 /// Main packages that are listed together.
-#[derive(Clone, Copy, Debug)]
-struct Group<'a> {
-    setting: &'a Setting,
-    platform: &'a Platform,
-    tags: &'a [String],
-    folders: &'a [PathBuf],
+#[derive(Clone, Debug)]
+struct Group {
+    setting: Setting,
+    platform: Platform,
+    tags: Vec<String>,
+    /// Of the packages, absolute.
+    folders: Vec<PathBuf>,
 }
 
 fn setting(workspace: &Workspace, service: &ServiceSettings) -> anyhow::Result<Setting> {
@@ -126,142 +136,10 @@ fn setting(workspace: &Workspace, service: &ServiceSettings) -> anyhow::Result<S
     })
 }
 
-/// A listing with the fingerprint of everything that it was made from.
-#[derive(Debug, Serialize, Deserialize)]
-struct Kept {
-    made_from: Digest,
-    listing: Listing,
-}
-
-fn listing(
-    question: Question<'_>,
-    group: &Group<'_>,
-    chosen: &Toolchain,
-    programs: &Preimage,
-    hashes: &mut Hashes,
-) -> anyhow::Result<Listing> {
-    let mut name = Preimage::default();
-    name.add("setting", serde_json::to_string(group.setting)?);
-    name.add("platform", group.platform.to_string());
-    name.add("tags", group.tags.join(","));
-    name.add("packages", format!("{:?}", group.folders));
-    let file = question.workspace.state.join("listings-v1").join(name.key().hex());
-    if let Some(kept) = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok())
-        // A folder that is gone is an error here, and a reason to ask Go again.
-        && made_from(question, group, &kept.listing, chosen, programs, hashes)
-            .is_ok_and(|found| found == kept.made_from)
-    {
-        return Ok(kept.listing);
-    }
-    let packages: Vec<String> = group
-        .folders
-        .iter()
-        .map(|folder| {
-            let below = folder.strip_prefix(&group.setting.module).unwrap_or(folder);
-            if below.as_os_str().is_empty() { ".".to_owned() } else { format!("./{}", below.display()) }
-        })
-        .collect();
-    let listing = list(
-        question.go,
-        group.setting,
-        group.platform,
-        group.tags,
-        &packages,
-        question.environment,
-        question.cancel,
-    )?;
-    refuse_absolute_replacements(&listing)?;
-    let made_from = made_from(question, group, &listing, chosen, programs, hashes)?;
-    let kept = Kept { made_from, listing };
-    files::write(&file, &serde_json::to_vec(&kept)?)?;
-    Ok(kept.listing)
-}
-
-/// Everything that can change what Go lists.
-fn made_from(
-    question: Question<'_>,
-    group: &Group<'_>,
-    listing: &Listing,
-    chosen: &Toolchain,
-    programs: &Preimage,
-    hashes: &mut Hashes,
-) -> anyhow::Result<Digest> {
-    let roots = Roots::new(&question.workspace.root, chosen);
-    let all: Vec<&Package> = listing.packages.iter().collect();
-    let mut preimage = fingerprint::of_packages(&all, &roots, hashes)?;
-    preimage.merge(programs);
-    preimage.merge(&modules(group, &roots, hashes)?);
-    // A folder of the main module that appears may come before a dependency's package.
-    for package in &listing.packages {
-        if let Some(module) = &package.module
-            && let Some(below) = package.import_path.strip_prefix(&format!("{}/", main_module(listing)))
-            && !module.main
-        {
-            let folder = group.setting.module.join(below);
-            preimage.add(roots.name(&folder), folder.exists().to_string());
-        }
-    }
-    Ok(preimage.key())
-}
-
-fn main_module(listing: &Listing) -> &str {
-    let mut modules = listing.packages.iter().filter_map(|package| package.module.as_ref());
-    modules.find(|module| module.main).map_or("", |module| &module.path)
-}
-
-/// go.mod, go.sum, go.work and what they lead to in the repository.
-fn modules(group: &Group<'_>, roots: &Roots, hashes: &mut Hashes) -> anyhow::Result<Preimage> {
-    let mut preimage = Preimage::default();
-    let module = &group.setting.module;
-    let mut files =
-        vec![module.join("go.mod"), module.join("go.sum"), module.join("vendor").join("modules.txt")];
-    files.extend(group.setting.work.iter().flat_map(|work| [work.clone(), work.with_extension("work.sum")]));
-    for folder in local_folders(&module.join("go.mod")) {
-        files.push(folder.join("go.mod"));
-    }
-    if let Some(work) = &group.setting.work {
-        files.extend(local_folders(work).into_iter().map(|folder| folder.join("go.mod")));
-    }
-    for file in files {
-        preimage.add(roots.name(&file), hashes.file(&file)?);
-    }
-    Ok(preimage)
-}
-
-/// The folders that a go.mod's `replace` or a go.work's `use` lines name: words that begin with a dot.
-fn local_folders(file: &Path) -> Vec<PathBuf> {
-    let Ok(text) = std::fs::read_to_string(file) else { return Vec::new() };
-    let base = file.parent().unwrap_or(Path::new("."));
-    text.lines()
-        .map(|line| line.split("//").next().unwrap_or_default())
-        .flat_map(str::split_whitespace)
-        .map(|word| word.trim_matches('"'))
-        .filter(|word| word.starts_with('.'))
-        .map(|word| base.join(word))
-        .collect()
-}
-
-/// An absolute path would enter the binary, even with `-trimpath`.
-fn refuse_absolute_replacements(listing: &Listing) -> anyhow::Result<()> {
-    for module in listing.packages.iter().filter_map(|package| package.module.as_ref()) {
-        if let Some(replace) = &module.replace
-            && Path::new(&replace.path).is_absolute()
-        {
-            let message = format!("`{}` is replaced by the absolute path `{}`", module.path, replace.path);
-            return Err(Fault::new(Exit::Usage, message)
-                .hint(
-                    "the path would become part of the binary: replace it by a relative one, or use go.work",
-                )
-                .into());
-        }
-    }
-    Ok(())
-}
-
 #[expect(clippy::too_many_arguments, reason = "one call, of a loop's body")]
 fn of_service(
     question: Question<'_>,
-    group: &Group<'_>,
+    group: &Group,
     service: &ServiceSettings,
     folder: &Path,
     listing: &Arc<Listing>,
@@ -288,7 +166,7 @@ fn of_service(
     let roots = Roots::new(&question.workspace.root, chosen);
     let mut files = fingerprint::of_packages(&packages, &roots, hashes)?;
     files.merge(programs);
-    files.merge(&modules(group, &roots, hashes)?);
+    files.merge(&listings::modules(group, &roots, hashes)?);
     let pure_go = !group.setting.cgo
         && packages.iter().all(|package| {
             package.standard || (package.cgo_files.is_empty() && package.swig_files.is_empty())
@@ -340,7 +218,7 @@ fn context(workspace: &Workspace, service: &ServiceSettings) -> anyhow::Result<O
 fn closure(
     workspace: &Workspace,
     service: &ServiceSettings,
-    group: &Group<'_>,
+    group: &Group,
     packages: &[&Package],
     chosen: &Toolchain,
 ) -> anyhow::Result<Closure> {
@@ -400,14 +278,5 @@ mod tests {
         assert_eq!(named("ex.com/tool/v2", None), "tool");
         assert_eq!(named("ex.com/tool/vault", None), "vault");
         assert_eq!(named("ex.com/x", Some("/go/bin/windows_amd64/y.exe")), "y");
-    }
-
-    #[test]
-    fn local_folders_are_found_in_both_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("go.mod");
-        std::fs::write(&file, "replace a => ../a // ./no\nuse (\n\t./b\n\t.\n)\nrequire c v1\n").unwrap();
-        let found = local_folders(&file);
-        assert_eq!(found, ["../a", "./b", "."].map(|path| folder.path().join(path)));
     }
 }

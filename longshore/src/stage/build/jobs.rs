@@ -11,6 +11,7 @@ use crate::platform::Platform;
 use crate::release::{Release, ServiceRelease};
 use crate::stage::Action;
 use crate::stage::draft::{Draft, Sketch};
+use crate::stage::image::BinaryLayer;
 
 /// What one `go build` has in common.
 type Group = (Setting, Platform, Vec<String>, Vec<String>);
@@ -138,7 +139,20 @@ fn target(
         executable: service.inputs.executable.clone(),
         ldflags,
         inputs,
+        layer: layer(draft.release, name, service, platform),
     })
+}
+
+fn layer(
+    release: &Release,
+    name: &str,
+    service: &ServiceRelease,
+    platform: &Platform,
+) -> Option<BinaryLayer> {
+    let wanted = release.runs(Stage::Image)
+        && service.settings.dockerfile.is_none()
+        && service.image_platforms().any(|other| other == platform);
+    wanted.then(|| BinaryLayer::new(name, platform, service.settings.image.compression))
 }
 
 fn ldflags(release: &Release, name: &str, service: &ServiceRelease) -> anyhow::Result<Vec<String>> {
@@ -180,6 +194,7 @@ mod tests {
             executable: executable.into(),
             ldflags: vec![],
             inputs: None,
+            layer: None,
         };
         let lists = apart(vec![target("a", "server"), target("b", "worker"), target("c", "Server")]);
         let services: Vec<Vec<&str>> =
