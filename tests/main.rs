@@ -28,5 +28,6 @@ mod self_check;
 mod shop;
 mod stages;
 mod status;
+mod timings;
 mod tool;
 mod versions;

@@ -8,6 +8,7 @@ pub mod pipeline;
 pub mod run;
 pub mod setup;
 pub mod status;
+pub mod timings;
 
 use std::path::PathBuf;
 
@@ -205,6 +206,10 @@ pub struct StageArgs {
     /// Show the plan and its commands, and run nothing
     #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub dry_run: bool,
+    /// Write when each job ran, and what the end waited for, to dist/timings.html and dist/timings.json,
+    /// and send it as spans to OTEL_EXPORTER_OTLP_ENDPOINT
+    #[arg(long, env = "LONGSHORE_TIMINGS", value_parser = BoolishValueParser::new())]
+    pub timings: bool,
 }
 
 #[derive(Clone, Debug, Args)]

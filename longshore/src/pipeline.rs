@@ -42,6 +42,8 @@ pub struct Order {
     pub purpose: Purpose,
     /// Where images are copied to besides; absolute.
     pub outputs: Vec<Target>,
+    /// Whether its times are taken down.
+    pub timings: bool,
 }
 
 /// What the plan is for.

@@ -14,6 +14,7 @@ pub mod status;
 pub mod style;
 pub mod summary;
 pub mod table;
+pub mod timings;
 
 use std::io::{IsTerminal as _, Write};
 

@@ -1,8 +1,9 @@
 //! The commands that run stages, on a terminal and in CI.
 
 use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::timings::{self, Surroundings, Watch};
 use super::{Global, PlanFormat, ProgressChoice};
 use crate::cancel::Cancel;
 use crate::config::SecretSource;
@@ -87,6 +88,7 @@ pub fn dry_run(session: &mut Session, order: &Order) -> anyhow::Result<u8> {
 /// # Errors
 /// What can be found out before the first job; the jobs' own failures are in the exit code.
 pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Result<u8> {
+    let began = Instant::now();
     let _lock = begin(session)?;
     warn(session, global, order);
     let prepared = prepare(session, order, &mut session.hashes())?;
@@ -105,7 +107,11 @@ pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Res
         outputs: &outputs,
     };
     let (mut journal, warning) = Journal::begin(&session.workspace.state);
+    let mut watch = order.timings.then(|| Watch::new(&prepared.plan, began));
     let mut events = |event: &Event| {
+        if let Some(watch) = &mut watch {
+            watch.event(event);
+        }
         reporter.event(event);
         if let Some(warning) = journal.record(event) {
             reporter.event(&warning);
@@ -123,7 +129,22 @@ pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Res
     if global.progress != ProgressChoice::Quiet {
         report::note(&results::closing(&prepared, &artifacts, &outputs, &summary, order));
     }
+    if let Some(watch) = watch {
+        leave(session, global, watch);
+    }
     Ok(summary.exit)
+}
+
+/// Leaves the times of a run, once all else is done.
+fn leave(session: &Session, global: &Global, watch: Watch) {
+    let (note, warnings) = watch.finish(Surroundings {
+        dist: &session.workspace.dist,
+        environment: &session.environment,
+        cancel: &session.cancel,
+        offline: session.offline,
+    });
+    let note = note.filter(|_| global.progress != ProgressChoice::Quiet);
+    note.iter().chain(&warnings).for_each(|text| report::note(text));
 }
 
 /// One run at a time in a work tree; what a killed one left running is ended first.
@@ -184,7 +205,8 @@ pub(super) fn options(session: &Session, global: &Global) -> Options {
     options
 }
 
-/// The values of the environment's secrets, as far as they are here: never to be shown.
+/// The values of the environment's secrets, as far as they are here, and what a collector of spans is told:
+/// never to be shown.
 fn secrets(session: &Session) -> Secrets {
     let values = session.effective.secrets.values().filter_map(|source| match &source.value {
         SecretSource::Variable(name) => session.environment.get(name).map(str::to_owned),
@@ -193,7 +215,7 @@ fn secrets(session: &Session) -> Secrets {
             std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())
         }
     });
-    let values: Vec<String> = values.collect();
+    let values: Vec<String> = values.chain(timings::secrets(&session.environment)).collect();
     Secrets::new(values.iter().map(String::as_str))
 }
 

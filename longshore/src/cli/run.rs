@@ -90,6 +90,7 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
                 versioning: args.versioning,
                 from: None,
                 dry_run: true,
+                timings: false,
             };
             let order = order(Goal::Release, &global, &given, args.skip.into_iter().collect(), &[])?;
             let mut session = Session::open(&global, environment, cancel)?;
@@ -168,5 +169,5 @@ fn order(
         variants: false,
     };
     let purpose = if args.dry_run { Purpose::Show } else { Purpose::Run };
-    Ok(Order { ask, since, source, purpose, outputs: Vec::new() })
+    Ok(Order { ask, since, source, purpose, outputs: Vec::new(), timings: args.timings })
 }

@@ -90,7 +90,7 @@ impl std::fmt::Debug for Request<'_> {
 pub struct Request<'a> {
     pub method: Method,
     pub url: &'a str,
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'a str, String)>,
     pub body: Body<'a>,
 }
 
@@ -193,7 +193,7 @@ impl Client {
         &self,
         method: Method,
         url: &str,
-        headers: &[(&'static str, String)],
+        headers: &[(&str, String)],
         body: Body<'_>,
     ) -> Result<Response, HttpError> {
         if self.0.cancel.is_set() {
