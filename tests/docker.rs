@@ -37,6 +37,9 @@ impl Dockerd {
             "none".to_owned(),
         ];
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        // Two that start at once make the same chains of iptables.
+        static STARTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _one = STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let server = Server::start(&program, &args, &[], folder.path().join("log"));
         let mut dockerd = Self { client, server: None, folder };
         dockerd.server =

@@ -7,6 +7,7 @@
 
 mod affected;
 mod builder;
+mod containers;
 mod context;
 mod database;
 mod deploy;

@@ -7,6 +7,7 @@
 
 pub mod book;
 pub mod difference;
+pub mod docker;
 pub mod health;
 pub mod image;
 pub mod kubernetes;

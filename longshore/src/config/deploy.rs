@@ -46,6 +46,8 @@ table! {
         ["verify"] verify: Option<Vec<Check>>,
         /// How many of it run at once, where the driver can; absent: 1.
         ["replicas"] replicas: Option<Located<u32>>,
+        /// The machine's port on which it is reached, for the driver `docker`; absent: a free one. A fixed port has a gap while it changes hands.
+        ["publish"] publish: Option<Located<u16>>,
         /// What it asks for, and what it gets at most.
         ["resources"] resources: ResourceOptions,
         /// A new version beside the old one before it takes its place; the driver `kubernetes` alone can.

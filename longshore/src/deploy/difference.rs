@@ -143,6 +143,7 @@ fn differences(from: &Workload, to: &Workload) -> Vec<String> {
         }
     };
     field("replicas", from.replicas != to.replicas, from.replicas.to_string(), to.replicas.to_string());
+    field("published port", from.publish != to.publish, shown(from.publish), shown(to.publish));
     field("port", from.port != to.port, shown(from.port), shown(to.port));
     for (name, differs) in [
         ("health", from.health != to.health),

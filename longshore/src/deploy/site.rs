@@ -8,6 +8,7 @@ use semver::Version;
 use crate::config::deploy::DriverName;
 use crate::config::{self, EffectiveEnvironment, Registry, SecretSource};
 use crate::deploy::book::Book;
+use crate::deploy::docker::Docker;
 use crate::deploy::image::{Made, Store};
 use crate::deploy::process::Processes;
 use crate::deploy::record::{Holder, Origin};
@@ -229,6 +230,7 @@ impl<'a> Site<'a> {
             version: record.version.clone(),
             image: made.image.clone(),
             port: settings.port,
+            publish: own.publish,
             health: settings.health.clone(),
             verify: own.verify.clone(),
             env: effective.runtime_env(&record.service),
@@ -291,6 +293,7 @@ pub fn driver(
     };
     match name {
         DriverName::Process => Ok(Box::new(Processes::new(target))),
+        DriverName::Docker => Ok(Box::new(Docker::new(target)?)),
         other => {
             let message = format!("the driver `{other}` is not in this build");
             Err(Fault::new(Exit::Usage, message).into())

@@ -18,6 +18,9 @@ pub struct Workload {
     pub image: Image,
     /// On which it listens for HTTP.
     pub port: Option<u16>,
+    /// The machine's port on which it is reached, by drivers that publish ports; absent: a free one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<u16>,
     pub health: HealthSettings,
     /// Requests whose answers must be as expected before it takes its place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -90,6 +93,7 @@ pub(crate) mod tests {
                 digest,
             },
             port: None,
+            publish: None,
             health: HealthSettings {
                 startup: None,
                 ready: None,

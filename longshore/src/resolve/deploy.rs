@@ -34,6 +34,8 @@ pub struct WorkloadSettings {
     pub timeout: Duration,
     pub verify: Vec<Request>,
     pub replicas: u32,
+    /// The machine's port on which it is reached.
+    pub publish: Option<u16>,
     pub resources: Resources,
     pub labels: BTreeMap<String, String>,
     pub canary: CanaryOptions,
@@ -113,6 +115,7 @@ pub fn workload(environment: &EffectiveEnvironment, service: &Service) -> Worklo
             })
             .collect(),
         replicas: value(&options.replicas).unwrap_or(1),
+        publish: value(&options.publish),
         resources: Resources {
             cpu: cores(&options.resources.cpu),
             memory: value(&options.resources.memory),

@@ -34,6 +34,7 @@ fn workload(platforms: &[&str]) -> Workload {
             platforms: platforms.iter().map(|name| (name.parse().unwrap(), digest(name))).collect(),
         },
         port: Some(8080),
+        publish: None,
         health: health(),
         verify: Vec::new(),
         env: BTreeMap::from([("LOG".to_owned(), "debug".to_owned())]),
