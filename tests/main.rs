@@ -6,6 +6,7 @@
 #![expect(dead_code, reason = "the harness is there before the tests of each command")]
 
 mod affected;
+mod bases;
 mod builder;
 mod containers;
 mod context;

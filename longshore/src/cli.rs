@@ -1,5 +1,6 @@
 //! The command line: its types, and from them to the commands.
 
+pub mod base;
 pub mod check;
 pub mod context;
 pub mod deploy;
@@ -123,6 +124,9 @@ pub enum Command {
     Plan(PlanArgs),
     /// Check pipeline.toml and environments/*.toml
     Check,
+    /// Look up what the images' bases stand for now
+    #[command(subcommand)]
+    Base(BaseCommand),
     /// Show what is released, what a release would do now, and what runs in each environment
     Status(StatusArgs),
     /// Bring released versions into an environment, and put back what ran if they are not healthy
@@ -321,6 +325,21 @@ pub struct LogsArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArgs {
+    /// The form on stdout
+    #[arg(long, value_name = "FORM", default_value = "text", env = "LONGSHORE_FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BaseCommand {
+    /// Say which bases have moved since they were pinned; exit 3 where one has
+    Check(BaseCheckArgs),
+    /// Write the digests that the bases' tags stand for now into pipeline.toml, and nothing else
+    Update,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct BaseCheckArgs {
     /// The form on stdout
     #[arg(long, value_name = "FORM", default_value = "text", env = "LONGSHORE_FORMAT")]
     pub format: Format,

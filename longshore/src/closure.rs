@@ -71,7 +71,7 @@ impl Closure {
     /// compared one by one.
     pub fn touches(&self, path: &RepoPath) -> bool {
         self.embeds.contains(path)
-            || self.extra_files.contains(path)
+            || self.extra_files.iter().any(|extra| extra.contains(path))
             || self.is_source(path)
             || self.context.as_ref().is_some_and(|context| context.touches(path))
     }
@@ -176,6 +176,8 @@ pub(crate) mod tests {
             ("cmd/gateway/default.pgo", true),
             ("cmd/gateway/static/index.html", true),
             ("deploy/motd", true),
+            ("deploy/motd/inside", true),
+            ("deploy/motds", false),
             ("internal/http/route_amd64.s", true),
             ("internal/http/new.go", true),
             ("internal/http/default.pgo", false),

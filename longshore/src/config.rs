@@ -3,6 +3,7 @@
 //!
 //! All faults of all files are found in one run ([`load()`]). A value is data: nothing in it is ever run.
 
+pub mod bases;
 mod check;
 pub mod deploy;
 pub mod environment;
@@ -28,8 +29,8 @@ use std::time::Duration;
 use crate::config::deploy::{Deploy, ServiceDeploy};
 use crate::config::read::{table, words};
 use crate::config::values::{
-    CACHE, GO_VERSION, HTTP_PATH, IMAGE_PATH, LDFLAG, NOT_EMPTY, REFS, SECRET_ID, SERVICE, TAG_FORM,
-    TRIVY_VERSION, USER, VARIABLE, VERSION,
+    BASE_FOR, CACHE, GO_VERSION, HTTP_PATH, IMAGE_PATH, LDFLAG, NOT_EMPTY, REFS, SECRET_ID, SERVICE,
+    TAG_FORM, TRIVY_VERSION, USER, VARIABLE, VERSION,
 };
 use crate::diagnostic::{Place, Source};
 use crate::oci::types::Digest;
@@ -60,7 +61,7 @@ pub const STAGE_VERSIONS: [(Stage, u32); 8] = [
 ];
 
 /// A value and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located<T> {
     pub value: T,
     pub place: Place,
@@ -169,9 +170,11 @@ table! {
 table! {
     /// How a service's image is made.
     pub struct Image derive Default {
-        /// `scratch` (with CA certificates, time zones, passwd, group and /tmp), `oci:DIR`, or a reference
-        /// by digest.
+        /// `scratch` (with CA certificates, time zones, passwd, group and /tmp), `oci:DIR`,
+        /// `docker-daemon:NAME`, or a reference; the last two by digest, which `base update` writes.
         ["base"] base: Option<Located<Base>>,
+        /// By platform (`windows/amd64`) or operating system (`windows`): instead of `base`.
+        ["bases", keys BASE_FOR] bases: BTreeMap<String, Located<Base>>,
         /// `UID[:GID]`, numbers.
         ["user", USER] user: Option<Located<String>>,
         /// Of the layers; absent: gzip.
@@ -212,6 +215,9 @@ pub enum Base {
     Layout { path: PathBuf, digest: Option<Digest> },
     /// `HOST/PATH[:TAG]@sha256:…`: a digest is required.
     Remote { repository: String, tag: Option<String>, digest: Digest },
+    /// `docker-daemon:NAME[:TAG]@sha256:…`: an image of the daemon that the environment leads to, and the
+    /// digest of its config, which is required.
+    Daemon { name: String, digest: Digest },
 }
 
 words! {

@@ -91,6 +91,14 @@ impl Diagnostic {
     }
 }
 
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.source.path == other.source.path && self.span == other.span
+    }
+}
+
+impl Eq for Place {}
+
 impl Place {
     /// Line and column of its start, in characters, both from 1.
     pub fn line_and_column(&self) -> (usize, usize) {

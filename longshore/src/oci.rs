@@ -3,7 +3,8 @@
 //! Reading order: [`types`] and [`reference`] are the specification's words, pure. [`layer`] makes a
 //! blob of files, [`image`] a manifest of blobs, [`layout`] keeps both in a folder, [`registry`] speaks
 //! to those that keep them elsewhere; [`destination`] is either, [`base`] what an image stands on,
-//! [`archive`] an image as one file, [`daemon`] who runs it.
+//! [`archive`] an image as one file, [`daemon`] who runs it, [`saved`] what
+//! it gives back.
 
 pub mod archive;
 pub mod base;
@@ -14,13 +15,14 @@ pub mod layer;
 pub mod layout;
 pub mod reference;
 pub mod registry;
+pub mod saved;
 pub mod types;
 
 use crate::cancel::Cancel;
 use crate::fault::{Exit, Fault};
 
 /// Ends a loop that the run was told to leave.
-fn stop_if_asked(cancel: &Cancel) -> anyhow::Result<()> {
+pub(crate) fn stop_if_asked(cancel: &Cancel) -> anyhow::Result<()> {
     if cancel.is_set() { Err(stopped(cancel)) } else { Ok(()) }
 }
 

@@ -85,9 +85,14 @@ pub struct Variant {
 }
 
 impl ServiceRelease {
-    /// The platforms that have an image: Linux. Others get a binary.
+    /// The platforms that have an image: Linux, and Windows where a base is named for it. Others get a
+    /// binary.
     pub fn image_platforms(&self) -> impl Iterator<Item = &Platform> {
-        self.settings.platforms.iter().filter(|platform| platform.os == "linux")
+        let bases = &self.settings.image.bases;
+        self.settings
+            .platforms
+            .iter()
+            .filter(|platform| platform.os == "linux" || bases.contains_key(platform))
     }
 }
 

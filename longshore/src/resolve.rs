@@ -72,7 +72,8 @@ pub struct BuildSettings {
 /// What shapes an image, besides its binary, its version and its commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSettings {
-    pub base: Base,
+    /// As written, for the platforms that have one; the others stand on scratch.
+    pub bases: BTreeMap<Platform, Located<Base>>,
     pub user: String,
     pub compression: Compression,
     pub labels: BTreeMap<String, String>,
@@ -204,11 +205,13 @@ fn image(config: &Config, folder: &Path, service: &Service) -> ImageSettings {
     }
     let labels = shared.labels.iter().chain(&own.labels);
     ImageSettings {
-        base: match either(own, shared, |image| &image.base) {
-            Some(Base::Layout { path, digest }) => Base::Layout { path: folder.join(path), digest },
-            Some(base) => base,
-            None => Base::Scratch,
-        },
+        bases: platforms(config, service)
+            .into_iter()
+            .filter_map(|platform| {
+                let base = base([own, shared], &platform, folder)?;
+                Some((platform, base))
+            })
+            .collect(),
         user: either(own, shared, |image| &image.user).unwrap_or_else(|| "65532:65532".to_owned()),
         compression: either(own, shared, |image| &image.compression).unwrap_or(Compression::Gzip),
         labels: labels.map(|(name, value)| (name.clone(), value.value.clone())).collect(),
@@ -221,6 +224,23 @@ fn image(config: &Config, folder: &Path, service: &Service) -> ImageSettings {
         files: service.files.iter().map(|(to, from)| (to.clone(), folder.join(&from.value))).collect(),
         env: service.neutral_build_args(),
     }
+}
+
+/// What a service says of a platform counts, then of its operating system, then of all; then what all
+/// services have.
+fn base(images: [&Image; 2], platform: &Platform, folder: &Path) -> Option<Located<Base>> {
+    let named = images.into_iter().find_map(|image| {
+        let bases = &image.bases;
+        // Another system's base has to be named for it: until then it gets a binary alone.
+        let general = image.base.as_ref().filter(|_| platform.os == "linux");
+        bases.get(&platform.to_string()).or_else(|| bases.get(&platform.os)).or(general)
+    });
+    let Located { value, place } = named?.clone();
+    let value = match value {
+        Base::Layout { path, digest } => Base::Layout { path: folder.join(path), digest },
+        base => base,
+    };
+    Some(Located { value, place })
 }
 
 fn health(given: Option<&Health>) -> HealthSettings {
@@ -249,13 +269,14 @@ impl ServiceSettings {
     pub fn digest(&self, toolchain: &Toolchain) -> Digest {
         let image = &self.image;
         let from = self.dockerfile.as_ref().map(|from| (&from.file, &from.context, &from.target));
+        let (base, others) = image.general_base(&self.platforms);
         let text = format!(
             "{:?}",
             (
                 &self.platforms,
                 &self.build,
                 &toolchain.version,
-                &image.base,
+                base,
                 &image.user,
                 image.compression,
                 &image.labels,
@@ -267,6 +288,21 @@ impl ServiceSettings {
         );
         // Absent, it is no part: the records of other services stay as they are.
         let text = from.map_or(text.clone(), |from| format!("{text} {from:?}"));
+        let text = if others.is_empty() { text } else { format!("{text} {others:?}") };
         Digest::of(text.as_bytes())
+    }
+}
+
+impl ImageSettings {
+    /// What a platform's image stands on.
+    pub fn base(&self, platform: &Platform) -> &Base {
+        self.bases.get(platform).map_or(&Base::Scratch, |base| &base.value)
+    }
+
+    /// The base of the first platform, and those of the platforms that have another.
+    fn general_base(&self, platforms: &[Platform]) -> (&Base, BTreeMap<String, &Base>) {
+        let general = platforms.first().map_or(&Base::Scratch, |first| self.base(first));
+        let others = platforms.iter().map(|platform| (platform.to_string(), self.base(platform)));
+        (general, others.filter(|(_, base)| *base != general).collect())
     }
 }

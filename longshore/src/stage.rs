@@ -24,6 +24,7 @@ pub use action::{Action, Passed};
 use crate::cancel::Cancel;
 use crate::event::JobFailure;
 use crate::host::environment::Environment;
+use crate::oci::destination::Whereabouts;
 use crate::oci::reference::Tag;
 use crate::oci::types::{Descriptor, Digest, media_type};
 use crate::plan::JobId;
@@ -132,20 +133,23 @@ pub struct ManifestOutput {
 
 /// The outputs of the jobs that have finished.
 #[derive(Debug, Default)]
-pub struct Outputs(Mutex<BTreeMap<JobId, Output>>);
+pub struct Outputs {
+    jobs: Mutex<BTreeMap<JobId, Output>>,
+    pub whereabouts: Whereabouts,
+}
 
 impl Outputs {
     pub fn set(&self, job: JobId, output: Output) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(job, output);
+        self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(job, output);
     }
 
     pub fn get(&self, job: &JobId) -> Option<Output> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(job).cloned()
+        self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(job).cloned()
     }
 
     /// Every executable of a service that any job left.
     pub fn binaries_of(&self, service: &str) -> Vec<Binary> {
-        let outputs = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let outputs = self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let of_service = |output: &Output| match output {
             Output::Binaries { binaries, .. } => binaries.get(service).cloned(),
             _ => None,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::FromArgMatches as _;
 
 use super::pipeline as run_pipeline;
-use super::{BumpChoice, Cli, Command, Global, ImageArgs, Selection, StageArgs, Versioning};
+use super::{BaseCommand, BumpChoice, Cli, Command, Global, ImageArgs, Selection, StageArgs, Versioning};
 use crate::cancel::Cancel;
 use crate::diagnostic::render_error;
 use crate::fault::{Exit, exit_of};
@@ -97,6 +97,10 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
             run_pipeline::plan(&mut session, &order, args.format)
         }
         Command::Check => super::check::check(&global, environment, cancel),
+        Command::Base(BaseCommand::Check(args)) => {
+            super::base::check(&global, &environment, cancel, args.format)
+        }
+        Command::Base(BaseCommand::Update) => super::base::update(&global, &environment, cancel),
         Command::Status(args) => super::status::status(&global, environment, cancel, &args),
         Command::Deploy(args) => super::deploy::deploy(&global, environment, cancel, &args),
         Command::Rollback(args) => super::deploy::rollback(&global, environment, cancel, &args),

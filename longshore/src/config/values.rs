@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::bases::Unpinned;
 use crate::config::read::{Complaint, Faults, Node, Rule, Value, integer};
 use crate::config::{Base, BuildArg, Located, Registry, SecretSource, template};
 use crate::diagnostic::{Diagnostic, Place, did_you_mean, quoted};
@@ -36,6 +37,8 @@ pub(crate) const CPU: Rule =
     Rule { examples: &["500m", "0.5", "2"], check: |text| millicores(text).map(|_| ()) };
 /// The key of a label: Docker's and Kubernetes' rules together.
 pub(crate) const LABEL: Rule = Rule { examples: &["team", "example.com/team"], check: label };
+/// What a base may be for: a platform, or an operating system.
+pub(crate) const BASE_FOR: Rule = Rule { examples: &["windows", "linux/arm64"], check: base_for };
 pub(crate) const NOT_EMPTY: Rule = Rule { examples: &[], check: not_empty };
 /// A prefix of Git refs.
 pub(crate) const REFS: Rule = Rule { examples: &["refs/longshore"], check: refs };
@@ -243,6 +246,22 @@ fn label(key: &str) -> Check {
     ))
 }
 
+fn base_for(text: &str) -> Check {
+    // An operating system is one that has some platform.
+    let known = if text.contains('/') { text.to_owned() } else { format!("{text}/amd64") };
+    match known.parse::<Platform>() {
+        Ok(platform) if text.contains('/') && platform.to_string() != text => {
+            Err(Complaint::new(format!("{} is written `{platform}`", quoted(text))))
+        }
+        Ok(platform) if !matches!(platform.os.as_str(), "linux" | "windows") => {
+            Err(Complaint::new(format!("there are no images for {}", quoted(&platform.os))))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(Complaint::new(error.to_string())
+            .hint("write a platform, as `windows/amd64`, or an operating system, as `windows`")),
+    }
+}
+
 fn not_empty(text: &str) -> Check {
     if text.trim().is_empty() { Err(Complaint::new("must not be empty")) } else { Ok(()) }
 }
@@ -400,8 +419,26 @@ pub(crate) fn registry(text: &str) -> Result<Registry, Complaint> {
 }
 
 pub(crate) fn base(text: &str) -> Result<Base, Complaint> {
+    let missing = || {
+        Complaint::new(format!("{} has no digest", quoted(text))).hint(
+            "`base update` writes the one that it stands for now: a tag may move, and the same inputs must make \
+             the same image",
+        )
+    };
+    Ok(match unpinned_base(text)? {
+        Unpinned::Scratch => Base::Scratch,
+        Unpinned::Layout { path, digest } => Base::Layout { path, digest },
+        Unpinned::Remote { repository, tag, digest } => {
+            Base::Remote { repository, tag, digest: digest.ok_or_else(missing)? }
+        }
+        Unpinned::Daemon { name, digest } => Base::Daemon { name, digest: digest.ok_or_else(missing)? },
+    })
+}
+
+/// A base whose digest may still be missing.
+pub(crate) fn unpinned_base(text: &str) -> Result<Unpinned, Complaint> {
     if text == "scratch" {
-        return Ok(Base::Scratch);
+        return Ok(Unpinned::Scratch);
     }
     let (name, digest) = match text.split_once('@') {
         Some((name, digest)) => {
@@ -413,7 +450,11 @@ pub(crate) fn base(text: &str) -> Result<Base, Complaint> {
         None => (text, None),
     };
     if let Some(folder) = name.strip_prefix("oci:") {
-        return Ok(Base::Layout { path: layout(folder)?, digest });
+        return Ok(Unpinned::Layout { path: layout(folder)?, digest });
+    }
+    if let Some(name) = name.strip_prefix("docker-daemon:") {
+        check_daemon_name(name)?;
+        return Ok(Unpinned::Daemon { name: name.to_owned(), digest });
     }
     let (repository, tag) = split_tag(name);
     let (host, path) = repository.split_once('/').unwrap_or((repository, ""));
@@ -422,12 +463,23 @@ pub(crate) fn base(text: &str) -> Result<Base, Complaint> {
     if let Some(tag) = tag {
         check_tag(tag)?;
     }
-    let Some(digest) = digest else {
-        return Err(Complaint::new(format!("{} has no digest", quoted(text))).hint(
-            "write `HOST/PATH@sha256:…`: a tag may move, and the same inputs must make the same image",
-        ));
+    Ok(Unpinned::Remote { repository: repository.to_owned(), tag: tag.map(str::to_owned), digest })
+}
+
+/// A name as the daemon has it: its images may lack a host.
+fn check_daemon_name(name: &str) -> Check {
+    let (path, tag) = match name.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (name, None),
     };
-    Ok(Base::Remote { repository: repository.to_owned(), tag: tag.map(str::to_owned), digest })
+    match path.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => {
+            check_host(host)?;
+            check_path(rest)?;
+        }
+        _ => check_path(path)?,
+    }
+    tag.map_or(Ok(()), check_tag)
 }
 
 /// OCI distribution-spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.

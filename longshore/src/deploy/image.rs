@@ -10,7 +10,7 @@ use crate::deploy::workload::{Image, Workload};
 use crate::deploy::{Step, Target};
 use crate::fault::{Exit, Fault};
 use crate::host::environment::Environment;
-use crate::oci::destination::{Copied, Copying, Destination, plain_hosts};
+use crate::oci::destination::{Copied, Copying, Destination, Whereabouts, plain_hosts};
 use crate::oci::layout::Layout;
 use crate::oci::registry::{Client, Options};
 use crate::oci::types::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
@@ -157,7 +157,13 @@ impl Store {
 
     fn send_documents(&self, to: &Destination, top: &Descriptor) -> anyhow::Result<()> {
         let none = |_: u64, _: u64| {};
-        let copying = Copying { parallel: PARALLEL, sources: &[], progress: &none, cancel: &self.cancel };
+        let copying = Copying {
+            parallel: PARALLEL,
+            sources: &[],
+            whereabouts: &Whereabouts::default(),
+            progress: &none,
+            cancel: &self.cancel,
+        };
         let (mut configs, mut documents) = (Vec::new(), Vec::new());
         for manifest in self.documents.manifests(top)? {
             let (parsed, _) = self.documents.read_image(&manifest.digest)?;

@@ -1,35 +1,48 @@
 //! Bases: the image that a service's image stands on, found for a platform, checked before a byte
 //! of it is used.
 
-use std::io::{self, Read};
-use std::path::{Component, Path};
+mod check;
+
+use std::path::Path;
 
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
 
+use super::daemon::Daemon;
 use super::image;
-use super::layer::reader::plain as plain_layer;
 use super::layout::Layout;
 use super::reference::{Repository, Tag};
 use super::registry::{Client, Remote};
+use super::saved;
 use super::types::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
 use crate::cancel::Cancel;
-use crate::config;
+use crate::config::bases::Unpinned;
+use crate::config::{self, Compression};
 use crate::fault::{Exit, Fault, FaultContext as _};
+use crate::host::environment::Environment;
 use crate::platform::Platform;
-
-/// A layer may always unpack to this many bytes, beyond it to [`RATIO`] times its size, and never to
-/// more than [`LARGEST`].
-const ALWAYS: u64 = 256 << 20;
-const RATIO: u64 = 64;
-const LARGEST: u64 = 64 << 30;
 
 /// A base for one platform, its config and layers in a layout.
 #[derive(Clone, Debug)]
 pub struct Found {
     pub base: image::Base,
-    /// Of the platform's manifest; absent for scratch.
+    /// Of the platform's manifest; absent for scratch and for an image of a daemon.
     pub digest: Option<Digest>,
+    /// As others would name it: `HOST/PATH[:TAG]`.
+    pub name: Option<String>,
+    /// What the name stands for: an index's digest, or a manifest's.
+    pub target: Option<Digest>,
+    /// The repository that has its layers.
+    pub repository: Option<Repository>,
+}
+
+/// What leads to bases.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    /// Where relative paths of `oci:DIR` start.
+    pub root: &'a Path,
+    pub client: &'a Client,
+    /// Leads to the docker daemon.
+    pub environment: &'a Environment,
 }
 
 /// Where a base comes from.
@@ -39,7 +52,7 @@ enum Source {
 }
 
 /// Brings `wanted` for `platform` into the layout `into` (best one that is shared: what it holds is
-/// neither fetched nor checked again). `root`: where relative paths of `oci:DIR` start.
+/// neither fetched nor checked again). `compression` is for the layers of a daemon, which has tars.
 ///
 /// # Errors
 /// [`Exit::Usage`] where the base lacks the platform (naming those it has), or is ambiguous;
@@ -47,31 +60,104 @@ enum Source {
 /// damaged, lead out of the root or unpack without bounds; those of [`Remote::fetch_blob`].
 pub fn find(
     wanted: &config::Base,
-    root: &Path,
+    places: Places<'_>,
     platform: &Platform,
-    client: &Client,
+    compression: Compression,
     into: &Layout,
 ) -> anyhow::Result<Found> {
-    let (source, target, name) = match wanted {
-        config::Base::Scratch => return Ok(Found { base: image::Base::default(), digest: None }),
+    let (source, target, shown, name) = match wanted {
+        config::Base::Scratch => return Ok(Found::scratch()),
+        config::Base::Daemon { name, digest } => {
+            let (archive, now) = saved_by_daemon(name, places)?;
+            if now != *digest {
+                return Err(moved(&format!("docker-daemon:{name}"), digest, &now));
+            }
+            let folder = aside(into)?;
+            let layout = saved::unpack(archive.path(), folder.path(), compression, places.client.cancel())?;
+            let shown = format!("docker-daemon:{name}");
+            let target = in_layout(&layout, None, platform, &shown)?;
+            let manifest = target.digest;
+            let cancel = places.client.cancel();
+            let base = take(&Source::Layout(layout), &manifest, platform, into, cancel, &shown)?;
+            return Ok(Found { base, name: Some(name.clone()), ..Found::scratch() });
+        }
         config::Base::Layout { path, digest } => {
-            let layout = Layout::open(&root.join(path))?;
-            let name = format!("oci:{}", path.display());
-            let target = in_layout(&layout, digest.as_ref(), platform, &name)?;
-            (Source::Layout(layout), target, name)
+            let layout = Layout::open(&places.root.join(path))?;
+            let shown = format!("oci:{}", path.display());
+            let target = in_layout(&layout, digest.as_ref(), platform, &shown)?;
+            (Source::Layout(layout), target, shown, None)
         }
         config::Base::Remote { repository, tag, digest } => {
-            let parsed: Repository =
-                repository.parse().fault(Exit::Usage, format!("the base `{repository}` can't be read"))?;
-            let remote = client.repository(parsed);
+            let remote = places.client.repository(parsed_name(repository)?);
             let target = in_registry(&remote, tag.as_deref(), digest)?;
-            (Source::Remote(remote), target, format!("{repository}@{digest}"))
+            let name = tag.as_ref().map_or(repository.clone(), |tag| format!("{repository}:{tag}"));
+            (Source::Remote(remote), target, format!("{repository}@{digest}"), Some(name))
         }
     };
-    let named = || format!("the base `{name}` can't be used");
-    let manifest = source.platform(&target, platform, &name)?;
-    let base = take(&source, &manifest, platform, into, client.cancel(), &name).with_context(named)?;
-    Ok(Found { base, digest: Some(manifest) })
+    let named = || format!("the base `{shown}` can't be used");
+    let manifest = source.platform(&target, platform, &shown)?;
+    let cancel = places.client.cancel();
+    let base = take(&source, &manifest, platform, into, cancel, &shown).with_context(named)?;
+    let repository = match source {
+        Source::Remote(remote) => Some(remote.repository().clone()),
+        Source::Layout(_) => None,
+    };
+    Ok(Found { base, digest: Some(manifest), name, target: Some(target.digest), repository })
+}
+
+/// What a base's name stands for now; `None` where it names no tag, or more than one image.
+///
+/// # Errors
+/// [`Exit::Machine`] where it is not there; those of [`Remote::manifest_by_tag`].
+pub fn current(wanted: &Unpinned, places: Places<'_>) -> anyhow::Result<Option<Digest>> {
+    match wanted {
+        Unpinned::Scratch | Unpinned::Remote { tag: None, .. } => Ok(None),
+        Unpinned::Daemon { name, .. } => Ok(Some(saved_by_daemon(name, places)?.1)),
+        Unpinned::Layout { path, .. } => {
+            let mut targets = Layout::open(&places.root.join(path))?.index()?.manifests;
+            targets.dedup_by(|one, two| one.digest == two.digest);
+            Ok(if targets.len() == 1 { Some(targets.remove(0).digest) } else { None })
+        }
+        Unpinned::Remote { repository, tag: Some(tag), .. } => {
+            let remote = places.client.repository(parsed_name(repository)?);
+            let parsed: Tag =
+                tag.parse().fault(Exit::Usage, format!("the base `{repository}` can't be read"))?;
+            let found = remote.manifest_by_tag(&parsed)?;
+            found
+                .map(|found| Some(found.descriptor.digest))
+                .ok_or_else(|| Fault::new(Exit::Machine, format!("there is no `{repository}:{tag}`")).into())
+        }
+    }
+}
+
+impl Found {
+    fn scratch() -> Self {
+        Self { base: image::Base::default(), digest: None, name: None, target: None, repository: None }
+    }
+}
+
+fn parsed_name(repository: &str) -> anyhow::Result<Repository> {
+    repository.parse().fault(Exit::Usage, format!("the base `{repository}` can't be read"))
+}
+
+/// The archive of an image that the daemon has, gone when dropped, and the digest of its config.
+fn saved_by_daemon(name: &str, places: Places<'_>) -> anyhow::Result<(tempfile::NamedTempFile, Digest)> {
+    // Without a tag docker would save all that there are.
+    let tagged = name.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/'));
+    let name = if tagged { name.to_owned() } else { format!("{name}:latest") };
+    let file = tempfile::NamedTempFile::new().fault(Exit::Machine, "could not make a temporary file")?;
+    Daemon::find(places.environment)?.save(&name, file.path(), places.client.cancel()).with_context(
+        || Fault::new(Exit::Machine, format!("the base `docker-daemon:{name}` is not there")),
+    )?;
+    let digest = saved::config_digest(file.path())?;
+    Ok((file, digest))
+}
+
+/// A name that stands for something else than was pinned.
+fn moved(name: &str, pinned: &Digest, now: &Digest) -> anyhow::Error {
+    let message = format!("the base `{name}` has moved: it was pinned as `{pinned}` and is now `{now}`");
+    let hint = "look at what changed, then run `base update`, or drop the tag to stay";
+    Fault::new(Exit::Machine, message).hint(hint).into()
 }
 
 fn in_layout(
@@ -111,12 +197,7 @@ fn in_registry(remote: &Remote, tag: Option<&str>, digest: &Digest) -> anyhow::R
         if let Some(found) = remote.manifest_by_tag(&tag)?
             && found.descriptor.digest != *digest
         {
-            let message = format!(
-                "the base `{repository}:{tag}` has moved: it was pinned as `{digest}` and is now `{}`",
-                found.descriptor.digest
-            );
-            let hint = "look at what changed, then write the new digest, or drop the tag to stay";
-            return Err(Fault::new(Exit::Machine, message).hint(hint).into());
+            return Err(moved(&format!("{repository}:{tag}"), digest, &found.descriptor.digest));
         }
     }
     match remote.manifest_by_digest(digest)? {
@@ -172,9 +253,19 @@ fn choose(index: &Index, platform: &Platform) -> Option<Digest> {
             media_type::is_manifest(&manifest.media_type)
                 && manifest.platform.as_ref().and_then(|found| found.known()).as_ref() == Some(wanted)
         };
-        index.manifests.iter().find(fits).map(|manifest| manifest.digest.clone())
+        let fitting = index.manifests.iter().filter(fits);
+        fitting.reduce(newer).map(|manifest| manifest.digest.clone())
     };
     with(platform).or_else(|| with(&plain(platform)?))
+}
+
+/// The one with the higher `os.version`, which Windows' images have; else the first.
+fn newer<'a>(one: &'a Descriptor, two: &'a Descriptor) -> &'a Descriptor {
+    let version = |of: &Descriptor| {
+        let version = of.platform.as_ref().and_then(|platform| platform.os_version.as_deref());
+        version.unwrap_or_default().split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u64>>()
+    };
+    if version(two) > version(one) { two } else { one }
 }
 
 fn plain(platform: &Platform) -> Option<Platform> {
@@ -212,99 +303,24 @@ fn take(
             continue;
         }
         // Aside, so that `into` never holds a layer that was not looked at.
-        let aside = tempfile::Builder::new()
-            .prefix(".base-")
-            .tempdir_in(into.root())
-            .fault(Exit::Machine, "could not make a folder for a base")?;
+        let aside = aside(into)?;
         let aside = (Layout::create(aside.path())?, aside);
         source.bring(layer, &aside.0, cancel)?;
-        check_layer(aside.0.open_blob(layer)?, layer, diff_id, cancel)
+        check::layer(aside.0.open_blob(layer)?, layer, diff_id, cancel)
             .with_context(|| format!("the layer `{}` is refused", layer.digest))?;
         into.take_blob(&aside.0, layer, cancel)?;
     }
     Ok(image::Base { config, layers: manifest.layers })
 }
 
-/// Looks through a layer: bounded, of the digest that the config names, and with no path that leads
-/// out of the root.
-fn check_layer(
-    bytes: impl Read,
-    layer: &Descriptor,
-    diff_id: &Digest,
-    cancel: &Cancel,
-) -> anyhow::Result<()> {
-    let limit = layer.size.saturating_mul(RATIO).clamp(ALWAYS, LARGEST);
-    let plain = plain_layer(&layer.media_type, bytes)?;
-    let mut bounded = Bounded { inner: plain, hash: Sha256::new(), left: limit, over: false, cancel };
-    let checked = check_tar(&mut bounded)
-        .and_then(|()| io::copy(&mut bounded, &mut io::sink()).fault(Exit::Machine, "it can't be unpacked"));
-    super::stop_if_asked(cancel)?;
-    if bounded.over {
-        let message = format!("its {} bytes unpack to more than {limit}", layer.size);
-        return Err(Fault::new(Exit::Machine, message).hint("is it a decompression bomb?").into());
-    }
-    checked?;
-    let found = Digest::from_sha256(bounded.hash.finalize().into());
-    if found != *diff_id {
-        let message = format!("it unpacks to `{found}` where the config names `{diff_id}`");
-        return Err(Fault::new(Exit::Machine, message).into());
-    }
-    Ok(())
-}
-
-fn check_tar(reader: impl Read) -> anyhow::Result<()> {
-    let unreadable = "it is no tar that can be read";
-    for entry in tar::Archive::new(reader).entries().fault(Exit::Machine, unreadable)? {
-        let entry = entry.fault(Exit::Machine, unreadable)?;
-        let path = entry.path().fault(Exit::Machine, unreadable)?;
-        let leads_out =
-            |component: Component<'_>| !matches!(component, Component::Normal(_) | Component::CurDir);
-        if path.components().any(leads_out) {
-            let message = format!("its entry `{}` leads out of the image", path.display());
-            return Err(Fault::new(Exit::Machine, message).into());
-        }
-        if entry.header().entry_type().is_hard_link() {
-            let target = entry.link_name().fault(Exit::Machine, unreadable)?.unwrap_or_default();
-            if target.components().any(|component| component == Component::ParentDir) {
-                let message = format!(
-                    "its hard link `{}` leads out of the image, to `{}`",
-                    path.display(),
-                    target.display()
-                );
-                return Err(Fault::new(Exit::Machine, message).into());
-            }
-        }
-    }
-    Ok(())
+/// A folder in a layout, gone when dropped.
+fn aside(into: &Layout) -> anyhow::Result<tempfile::TempDir> {
+    let made = tempfile::Builder::new().prefix(".base-").tempdir_in(into.root());
+    made.fault(Exit::Machine, "could not make a folder for a base")
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> anyhow::Result<T> {
     serde_json::from_slice(bytes).fault(Exit::Machine, "a base's manifest can't be read")
-}
-
-/// Hashes what it gives, and gives no more than a limit.
-struct Bounded<'a, R> {
-    inner: R,
-    hash: Sha256,
-    left: u64,
-    over: bool,
-    cancel: &'a Cancel,
-}
-
-impl<R: Read> Read for Bounded<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_set() {
-            return Err(io::Error::other("stopped"));
-        }
-        let read = self.inner.read(buffer)?;
-        self.over |= read as u64 > self.left;
-        if self.over {
-            return Err(io::Error::other("too large"));
-        }
-        self.left -= read as u64;
-        self.hash.update(&buffer[..read]);
-        Ok(read)
-    }
 }
 
 #[cfg(test)]

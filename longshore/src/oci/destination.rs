@@ -1,10 +1,10 @@
 //! Where images are released to: a folder's layout, or a repository of a registry; and the one way
 //! in which an image gets there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::image::Document;
@@ -33,6 +33,25 @@ pub struct Copied {
     pub found: usize,
 }
 
+/// Which repository of a registry is known to hold a blob, by host and digest: so that one goes to a
+/// registry once in a run, however many services share it.
+#[derive(Debug, Default)]
+pub struct Whereabouts(Mutex<BTreeMap<(String, Digest), Slot>>);
+
+/// The path of the repository; held while the blob is on its way.
+type Slot = Arc<Mutex<Option<String>>>;
+
+impl Whereabouts {
+    /// A blob was found in `repository`.
+    pub fn note(&self, repository: &Repository, digest: &Digest) {
+        lock(&self.slot(&repository.host, digest)).get_or_insert_with(|| repository.path.clone());
+    }
+
+    fn slot(&self, host: &str, digest: &Digest) -> Slot {
+        Arc::clone(lock(&self.0).entry((host.to_owned(), digest.clone())).or_default())
+    }
+}
+
 /// How a copy is made.
 #[derive(Clone, Copy)]
 pub struct Copying<'a> {
@@ -40,6 +59,8 @@ pub struct Copying<'a> {
     pub parallel: usize,
     /// Paths of other repositories of the same registry that may hold some of the blobs.
     pub sources: &'a [&'a str],
+    /// Which ones are known to.
+    pub whereabouts: &'a Whereabouts,
     /// Bytes done and bytes in all; from several threads.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
     pub cancel: &'a Cancel,
@@ -261,7 +282,15 @@ impl Destination {
                 from.open_blob(blob)?;
                 let path = from.blob_path(&blob.digest);
                 let sent = Blob { file: &path, digest: &blob.digest, size: blob.size };
-                let uploaded = remote.put_blob(sent, copying.sources, done)?;
+                let slot = copying.whereabouts.slot(&remote.repository().host, &blob.digest);
+                // Held until it is there: who needs the same blob elsewhere waits, and mounts it.
+                let mut known = lock(&slot);
+                let uploaded = match known.as_deref() {
+                    Some(path) => remote.put_blob(sent, &[path], done)?,
+                    None => remote.put_blob(sent, copying.sources, done)?,
+                };
+                *known = Some(remote.repository().path.clone());
+                drop(known);
                 done(blob.size);
                 Ok(uploaded == super::registry::Uploaded::Sent)
             }

@@ -48,6 +48,10 @@ pub mod media_type {
 
 /// Names of annotations.
 pub mod annotation {
+    /// What an image stands on: its reference, and the digest that it stood for (image-spec,
+    /// annotations.md).
+    pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
+    pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
     /// A tag in a layout's index.json (image-spec, annotations.md).
     pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
     /// The full reference in a layout's index.json, which containerd's import takes (containerd, images).
@@ -285,6 +289,9 @@ pub struct ImageConfig {
     pub created: Option<String>,
     pub architecture: String,
     pub os: String,
+    /// Windows' build, as `10.0.20348.2700`.
+    #[serde(default, rename = "os.version", skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -301,7 +308,7 @@ impl ImageConfig {
         ImagePlatform {
             architecture: self.architecture.clone(),
             os: self.os.clone(),
-            os_version: None,
+            os_version: self.os_version.clone(),
             variant: self.variant.clone(),
             extra: Extra::new(),
         }

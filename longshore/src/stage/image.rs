@@ -15,15 +15,17 @@ use super::{Finish, ManifestOutput, Output, Scope};
 use crate::cache::{Bucket, Cache};
 use crate::cancel::Cancel;
 use crate::config::{Base, Compression};
-use crate::fault::{Exit, Fault};
+use crate::diagnostic::{Diagnostic, Place, render};
+use crate::fault::{Exit, Fault, Tail, exit_of};
 use crate::oci::base;
 use crate::oci::image::{self, Settings};
 use crate::oci::layer::{Content, Entries, Entry, Layer};
 use crate::oci::layout::Layout;
 use crate::oci::registry::{Client, Options};
-use crate::oci::types::{Descriptor, Digest};
+use crate::oci::types::{Descriptor, Digest, annotation};
 use crate::plan::JobId;
 use crate::platform::Platform;
+use crate::report::style::Colour;
 
 /// The behaviour of this stage, in every key: a change of it is a new version.
 pub const VERSION: u32 = 1;
@@ -39,6 +41,8 @@ pub struct ImageSpec {
     /// The job that leaves the binary.
     pub build: JobId,
     pub base: Base,
+    /// Where the base is written.
+    pub base_place: Option<Place>,
     /// `UID[:GID]`
     pub user: String,
     pub compression: Compression,
@@ -89,7 +93,7 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let binary = super::binary(scope, &spec.build, &spec.service)?;
     let layout = Layout::create(&scope.workspace.layout(&spec.service))?;
     let cache = Cache::new(&scope.workspace.cache);
-    let below = base(spec, &layout, scope)?;
+    let found = base(spec, &layout, scope)?;
     let mut layers = Vec::new();
     if spec.base == Base::Scratch {
         scope.progress.status("certificates and time zones");
@@ -108,7 +112,7 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     scope.progress.status("the binary's layer");
     let top = BinaryLayer::new(&spec.service, &spec.platform, spec.compression);
     layers.push(top.make(&binary.path, &binary.digest, &layout, &cache, scope.cancel)?);
-    let image = image::assemble(&below, &layers, &settings(spec, &top.path))?;
+    let image = image::assemble(&found.base, &layers, &settings(spec, &top.path, &found))?;
     let known = layout.has_blob(&image.manifest.descriptor.digest, image.manifest.descriptor.size);
     let config = layout.put_document(&image.config)?;
     let manifest = layout.put_document(&image.manifest)?;
@@ -123,7 +127,7 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     Ok(Finish { output: Output::Manifest(output), cached: known, note })
 }
 
-fn settings(spec: &ImageSpec, path: &str) -> Settings {
+fn settings(spec: &ImageSpec, path: &str, found: &base::Found) -> Settings {
     let mut settings = Settings::new(spec.platform.clone(), spec.created);
     settings.env.clone_from(&spec.env);
     if spec.base == Base::Scratch {
@@ -134,16 +138,46 @@ fn settings(spec: &ImageSpec, path: &str) -> Settings {
     settings.working_dir = "/".to_owned();
     settings.ports.extend(spec.port);
     settings.labels.clone_from(&spec.labels);
+    let target = found.target.as_ref().map(ToString::to_string);
+    for (key, value) in [(annotation::BASE_NAME, found.name.clone()), (annotation::BASE_DIGEST, target)] {
+        if let Some(value) = value {
+            settings.annotations.insert(key.to_owned(), value.clone());
+            // The base's own say what it stands on itself: ours replace them, the user's stay.
+            settings.labels.entry(key.to_owned()).or_insert(value);
+        }
+    }
     settings
 }
 
-/// The base's config, with its layers in the service's layout.
-fn base(spec: &ImageSpec, layout: &Layout, scope: &Scope<'_>) -> anyhow::Result<image::Base> {
+/// The base, with its layers in the service's layout.
+fn base(spec: &ImageSpec, layout: &Layout, scope: &Scope<'_>) -> anyhow::Result<base::Found> {
     if spec.base != Base::Scratch {
         scope.progress.status("the base");
     }
     let client = Client::new(scope.environment, Options::default(), scope.cancel);
-    Ok(base::find(&spec.base, &scope.workspace.root, &spec.platform, &client, layout)?.base)
+    let places =
+        base::Places { root: &scope.workspace.root, client: &client, environment: scope.environment };
+    let found = base::find(&spec.base, places, &spec.platform, spec.compression, layout)
+        .map_err(|error| located(error, spec.base_place.as_ref()))?;
+    if let Some(repository) = &found.repository {
+        for layer in &found.base.layers {
+            scope.outputs.whereabouts.note(repository, &layer.digest);
+        }
+    }
+    Ok(found)
+}
+
+/// The same failure with the lines of the user's file that it is about.
+fn located(error: anyhow::Error, place: Option<&Place>) -> anyhow::Error {
+    let exit = exit_of(&error);
+    let Some(place) = place.filter(|_| matches!(exit, Exit::Usage | Exit::Machine)) else { return error };
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let diagnostic = Diagnostic::error("").at(place, "");
+    // Its first line is the message.
+    let lines = render(&diagnostic, Colour::Off).lines().skip(1).map(str::to_owned).collect();
+    let hint = error.downcast_ref::<Fault>().and_then(|fault| fault.hint.clone());
+    let fault = Fault { exit, message: causes.join(": "), hint };
+    anyhow::Error::new(Tail(lines)).context(fault)
 }
 
 /// A service's `files`. A folder's files are taken with their modes' executable bit and nothing else of

@@ -138,8 +138,13 @@ pub fn run(spec: &PushSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     };
     let sources: Vec<&str> = siblings.iter().map(String::as_str).collect();
     let progress = |done, total| scope.progress.bytes(done, Some(total));
-    let copying =
-        Copying { parallel: PARALLEL, sources: &sources, progress: &progress, cancel: scope.cancel };
+    let copying = Copying {
+        parallel: PARALLEL,
+        sources: &sources,
+        whereabouts: &scope.outputs.whereabouts,
+        progress: &progress,
+        cancel: scope.cancel,
+    };
     let copied = destination.copy_image(&from, &index, copying)?;
     let note = match copied.sent {
         0 => "it was there".to_owned(),
@@ -167,7 +172,13 @@ pub fn resend(
     let Ok(bytes) = from.read(digest) else { return Err(lost().into()) };
     let target = crate::oci::types::Descriptor::of(crate::oci::types::media_type::INDEX, &bytes);
     let progress = |done, total| scope.progress.bytes(done, Some(total));
-    let copying = Copying { parallel: PARALLEL, sources: &[], progress: &progress, cancel: scope.cancel };
+    let copying = Copying {
+        parallel: PARALLEL,
+        sources: &[],
+        whereabouts: &scope.outputs.whereabouts,
+        progress: &progress,
+        cancel: scope.cancel,
+    };
     destination.copy_image(&from, &target, copying)?;
     Ok(())
 }

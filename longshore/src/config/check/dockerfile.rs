@@ -50,6 +50,7 @@ fn of_service(config: &Config, service: &Service, file: &Located<PathBuf>, facts
     let own = [
         ("files", service.files.values().next().map(|file| &file.place)),
         ("image.base", service.image.base.as_ref().map(|base| &base.place)),
+        ("image.bases", service.image.bases.values().next().map(|base| &base.place)),
         ("image.user", service.image.user.as_ref().map(|user| &user.place)),
     ];
     for (key, place) in own.into_iter().filter_map(|(key, place)| Some((key, place?))) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{Listing, Package, Setting, Toolchain, module_of, toolchain, work_of};
 use crate::cancel::Cancel;
 use crate::closure::{Closure, ContextClosure, RepoPath};
+use crate::config::Base;
 use crate::facts::context;
 use crate::fault::{Exit, Fault};
 use crate::fingerprint::{self, Hashes, Preimage, Roots};
@@ -206,6 +207,11 @@ fn extra_files(workspace: &Workspace, service: &ServiceSettings) -> BTreeSet<Rep
         let ignore = context::ignore_file(&file, &context);
         files.extend(ignore.map(|file| workspace.shown(&file).to_owned()));
     }
+    // A base in the repository that no digest pins is one of its files.
+    files.extend(service.image.bases.values().filter_map(|base| match &base.value {
+        Base::Layout { path, digest: None } if path.is_relative() => Some(path.clone()),
+        _ => None,
+    }));
     files.iter().map(|path| RepoPath::from_path(path)).collect()
 }
 

@@ -14,7 +14,9 @@ fn client() -> Client {
 
 fn find_in(root: &Path, digest: Option<Digest>, platform: &str, into: &Layout) -> anyhow::Result<Found> {
     let base = config::Base::Layout { path: "base".into(), digest };
-    find(&base, root, &platform.parse().unwrap(), &client(), into)
+    let (client, environment) = (client(), Environment::default());
+    let places = Places { root, client: &client, environment: &environment };
+    find(&base, places, &platform.parse().unwrap(), Compression::Gzip, into)
 }
 
 /// A layout `base` whose one image has this one layer, whatever it holds.

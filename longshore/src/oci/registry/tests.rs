@@ -34,7 +34,13 @@ fn remote(host: &str, options: Options) -> Remote {
 }
 
 fn copying(cancel: &Cancel) -> Copying<'_> {
-    Copying { parallel: 3, sources: &[], progress: &|_, _| {}, cancel }
+    Copying {
+        parallel: 3,
+        sources: &[],
+        whereabouts: Box::leak(Box::default()),
+        progress: &|_, _| {},
+        cancel,
+    }
 }
 
 /// A file of `size` bytes that are all different from their neighbours, and its digest.

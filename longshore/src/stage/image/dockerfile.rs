@@ -4,7 +4,6 @@
 //!
 //! Values of secrets reach a build as variables of the engine's, or as a file's path, never in argv.
 
-mod archive;
 mod engine;
 mod failure;
 pub mod jobs;

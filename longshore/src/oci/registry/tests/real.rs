@@ -265,7 +265,13 @@ fn a_base_comes_from_a_registry_by_digest() {
     };
     let platform = "linux/arm64".parse().unwrap();
     let find = |digest: &Digest| {
-        crate::oci::base::find(&base(digest), folder.path(), &platform, remote.client(), &into)
+        let environment = crate::host::environment::Environment::default();
+        let places = crate::oci::base::Places {
+            root: folder.path(),
+            client: remote.client(),
+            environment: &environment,
+        };
+        crate::oci::base::find(&base(digest), places, &platform, crate::config::Compression::Gzip, &into)
     };
     let found = find(&index.digest).unwrap();
     assert!(found.base.layers.iter().all(|layer| into.has_blob(&layer.digest, layer.size)));

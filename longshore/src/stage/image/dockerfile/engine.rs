@@ -4,13 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Build, DockerfileSpec, archive};
+use super::{Build, DockerfileSpec};
 use crate::cancel::Cancel;
 use crate::config::{Compression, Engine as Choice};
 use crate::fault::{Exit, Fault};
 use crate::host::environment::Environment;
 use crate::host::process::Command;
 use crate::oci::layout::Layout;
+use crate::oci::saved;
 use crate::stage::lint::tool::{machine, stopped};
 use crate::workspace::Workspace;
 
@@ -266,7 +267,7 @@ impl Engine {
                 let save = self.command().args(["image", "save", "--output"]).arg(&file).arg(&build.name);
                 let save = save.timeout(COPY).run(cancel);
                 save.map_err(|error| if cancel.is_set() { stopped(cancel) } else { machine(error) })?;
-                archive::unpack(&file, &build.folder.join("layout"), build.spec.compression, cancel)
+                saved::unpack(&file, &build.folder.join("layout"), build.spec.compression, cancel)
             }
             Kind::Buildah => self.buildah(build),
         }

@@ -13,7 +13,7 @@ use crate::config::Compression;
 use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::oci::image::Document;
 use crate::oci::layout::{DOCUMENT_LIMIT, Layout};
-use crate::oci::types::{Descriptor, ImageConfig, Index, Manifest, media_type};
+use crate::oci::types::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -21,6 +21,8 @@ struct Saved {
     config: String,
     layers: Vec<String>,
 }
+
+const ODD: &str = "docker saved an image in a form that is not known";
 
 /// Where an entry's bytes lie in the archive.
 #[derive(Clone, Debug)]
@@ -38,27 +40,23 @@ enum Entry {
 /// # Errors
 /// [`Exit::Machine`] where the archive is not what docker writes, a layer is not the one that the config
 /// names, or the disk says no; an interruption.
-pub(super) fn unpack(
+pub fn unpack(
     file: &Path,
     folder: &Path,
     compression: Compression,
     cancel: &Cancel,
 ) -> anyhow::Result<Layout> {
-    let odd = "docker saved an image in a form that is not known";
-    let archive = Archive::open(file).fault(Exit::Machine, odd)?;
-    let saved: Vec<Saved> =
-        serde_json::from_slice(&archive.document("manifest.json")?).fault(Exit::Machine, odd)?;
-    let [saved] = &saved[..] else { return Err(Fault::new(Exit::Machine, odd).into()) };
-    let config_bytes = archive.document(&saved.config)?;
-    let config: ImageConfig = serde_json::from_slice(&config_bytes).fault(Exit::Machine, odd)?;
+    let archive = Archive::open(file).fault(Exit::Machine, ODD)?;
+    let (saved, config_bytes) = archive.image()?;
+    let config: ImageConfig = serde_json::from_slice(&config_bytes).fault(Exit::Machine, ODD)?;
     if config.rootfs.diff_ids.len() != saved.layers.len() {
-        return Err(Fault::new(Exit::Machine, odd).into());
+        return Err(Fault::new(Exit::Machine, ODD).into());
     }
     let layout = Layout::create(folder)?;
     let mut layers = Vec::new();
     for (name, diff_id) in saved.layers.iter().zip(&config.rootfs.diff_ids) {
         let layer =
-            layout.put_tar(plain(archive.reader(name)?).fault(Exit::Machine, odd)?, compression, cancel)?;
+            layout.put_tar(plain(archive.reader(name)?).fault(Exit::Machine, ODD)?, compression, cancel)?;
         if layer.diff_id != *diff_id {
             let message =
                 format!("docker saved the layer `{}` where its config names `{diff_id}`", layer.diff_id);
@@ -87,6 +85,14 @@ pub(super) fn unpack(
     Ok(layout)
 }
 
+/// The digest of the config of the one image in `file`: the same whatever store the daemon has.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn config_digest(file: &Path) -> anyhow::Result<Digest> {
+    Ok(Digest::of(&Archive::open(file).fault(Exit::Machine, ODD)?.image()?.1))
+}
+
 /// A tar whose entries are found by name.
 struct Archive<'a> {
     file: &'a Path,
@@ -110,6 +116,16 @@ impl<'a> Archive<'a> {
             }
         }
         Ok(Self { file, entries })
+    }
+
+    /// The one image, and its config's bytes.
+    fn image(&self) -> anyhow::Result<(Saved, Vec<u8>)> {
+        let mut saved: Vec<Saved> =
+            serde_json::from_slice(&self.document("manifest.json")?).fault(Exit::Machine, ODD)?;
+        let one = saved.pop().filter(|_| saved.is_empty());
+        let one = one.ok_or_else(|| Fault::new(Exit::Machine, ODD))?;
+        let config = self.document(&one.config)?;
+        Ok((one, config))
     }
 
     fn reader(&self, name: &str) -> anyhow::Result<BufReader<std::io::Take<File>>> {
