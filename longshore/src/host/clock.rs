@@ -18,6 +18,12 @@ pub fn rfc3339(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 
+/// Of a time as RFC 3339 writes it.
+pub fn seconds(text: &str) -> Option<u64> {
+    let time = humantime::parse_rfc3339_weak(text).ok()?;
+    time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
 /// `2026-11-21`, in UTC.
 pub fn date(seconds: u64) -> String {
     rfc3339(seconds)[..10].to_owned()
