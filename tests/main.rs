@@ -8,6 +8,7 @@
 mod affected;
 mod bases;
 mod builder;
+mod cluster;
 mod containers;
 mod context;
 mod database;
@@ -25,6 +26,7 @@ mod readme;
 mod registry;
 mod remote;
 mod repository;
+mod rollouts;
 mod samples;
 mod self_check;
 mod shop;

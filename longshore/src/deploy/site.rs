@@ -10,6 +10,7 @@ use crate::config::{self, EffectiveEnvironment, Registry, SecretSource};
 use crate::deploy::book::Book;
 use crate::deploy::docker::Docker;
 use crate::deploy::image::{Made, Store};
+use crate::deploy::kubernetes::{self, Kubernetes};
 use crate::deploy::process::Processes;
 use crate::deploy::record::{Holder, Origin};
 use crate::deploy::workload::Workload;
@@ -239,8 +240,23 @@ impl<'a> Site<'a> {
             replicas: own.replicas,
             resources: own.resources.clone(),
             labels: own.labels.clone(),
-            options: serde_json::Value::Null,
+            options: self.options(own)?,
         })
+    }
+
+    /// What the environment's driver has to know of a service, besides what every driver does.
+    fn options(&self, own: &WorkloadSettings) -> anyhow::Result<serde_json::Value> {
+        if !matches!(self.settings.driver, Some(DriverName::Kubernetes | DriverName::Gitops)) {
+            return Ok(serde_json::Value::Null);
+        }
+        let given = kubernetes::options::Given {
+            manifests: &own.kubernetes,
+            canary: &own.canary,
+            own: &own.own_kubernetes,
+            services: &self.session.config.services.keys().cloned().collect(),
+            root: &self.session.config.root,
+        };
+        Ok(serde_json::to_value(kubernetes::options::options(given, &self.session.cancel)?)?)
     }
 
     /// Until a service is healthy and verified.
@@ -294,6 +310,7 @@ pub fn driver(
     match name {
         DriverName::Process => Ok(Box::new(Processes::new(target))),
         DriverName::Docker => Ok(Box::new(Docker::new(target)?)),
+        DriverName::Kubernetes => Ok(Box::new(Kubernetes::new(target))),
         other => {
             let message = format!("the driver `{other}` is not in this build");
             Err(Fault::new(Exit::Usage, message).into())

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::deploy::kubernetes::manifest::{APPLIED, text};
+use crate::deploy::kubernetes::manifest::{APPLIED, identity, text};
 
 /// Lines that are told of one object.
 const LINES: usize = 20;
@@ -16,6 +16,10 @@ pub(super) fn drift(live: &Value, scaled: bool) -> Vec<String> {
     let Ok(mut applied) = serde_json::from_str::<Value>(text(live, &pointer)) else {
         return Vec::new();
     };
+    // A ReplicaSet carries the notes of its Deployment.
+    if identity(&applied) != identity(live) {
+        return Vec::new();
+    }
     if scaled && let Some(spec) = applied.get_mut("spec").and_then(Value::as_object_mut) {
         spec.remove("replicas");
     }

@@ -82,7 +82,8 @@ impl Kubernetes {
                 || manifest::PATCHED.contains(&kind)
                 || kind == "ConfigMap"
         };
-        let names = own.iter().flat_map(noted).filter(|object| !listed(object));
+        let deployments = own.iter().filter(|item| text(item, "/kind") == "Deployment");
+        let names = deployments.flat_map(noted).filter(|object| !listed(object));
         let names: Vec<String> = names.filter_map(|object| kubectl_name(&object)).collect();
         if names.is_empty() {
             return Ok(Vec::new());

@@ -45,7 +45,7 @@ fn workload(platforms: &[&str]) -> Workload {
             cpu: Some(500),
             memory: Some(64 << 20),
             cpu_limit: Some(2000),
-            memory_limit: Some(1_000_000),
+            memory_limit: Some(100_000_000),
         },
         labels: BTreeMap::from([("team".to_owned(), "a".to_owned())]),
         options: Value::Null,
