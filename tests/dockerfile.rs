@@ -239,3 +239,44 @@ fn advice_warns_and_is_a_gate_where_the_lint_stage_says_so() {
     shop.edit("Dockerfile", "USER root\n", "");
     shop.longshore(&["lint", "api"]).code(0);
 }
+
+#[test]
+fn each_environment_has_a_build_of_its_own_where_its_args_differ() {
+    if tool("buildah").is_none() {
+        return;
+    }
+    let Some(registry) = Registry::start() else { return };
+    let shop = shop("buildah");
+    shop.dev(&registry.host());
+    shop.write(
+        "environments/prod.toml",
+        format!("registry = \"{}/team\"\n[build-args]\nAPP_ENV = \"production\"\n", registry.host()),
+    );
+    shop.commit("ci: another environment");
+    shop.remote();
+    shop.quick(&["--env", "dev", "api"]).code(0);
+    let dev = shop.digest("api");
+    shop.quick(&["--env", "prod", "api"]).code(0);
+    let prod = shop.digest("api");
+    assert_ne!(dev, prod, "an ARG is in the layers' history and the variables");
+    let (_, config) = image(&shop, "linux/amd64");
+    assert!(config["config"]["Env"].as_array().unwrap().contains(&"APP_ENV=production".into()));
+    // One version, one Git tag, a record of each build.
+    let recorded = shop.git(["ls-tree", "-r", "--name-only", "refs/longshore/releases"]);
+    let files: Vec<&str> = recorded.lines().filter(|line| !line.starts_with("commits/")).collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert!(files[0].starts_with("builds/api/0.1.0/prod_"), "{files:?}");
+    assert_eq!(files[1], "releases/api/0.1.0.json");
+    let Some(skopeo) = tool("skopeo") else { return };
+    let place = format!("docker://{}/team/api", registry.host());
+    let tags = succeed(command(skopeo).args(["list-tags", "--tls-verify=false", &place]));
+    assert!(tags.contains("\"0.1.0\"") && tags.contains("\"0.1.0_prod_"), "{tags}");
+    // Both are done: neither is built again.
+    for environment in ["dev", "prod"] {
+        shop.quick(&["--env", environment, "api"]).code(0).stderr_lacks("done image");
+    }
+    // An edited environment is another build of the same version, and a commit is a new version of both.
+    shop.edit("environments/prod.toml", "production", "live");
+    shop.commit("ci: another word");
+    assert_eq!(shop.planned(&["--env", "prod"]), "web 0.1.0");
+}

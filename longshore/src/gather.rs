@@ -52,6 +52,8 @@ pub struct ServiceFacts {
     pub affected: Vec<String>,
     /// The record of its newest version.
     pub newest: Option<ReleaseRecord>,
+    /// That one, and those of its builds for other environments.
+    pub builds: Vec<ReleaseRecord>,
     /// A hash of those of its inputs that are not committed.
     pub dirty: Option<Digest>,
 }
@@ -127,6 +129,10 @@ pub fn facts(git: &mut Git, inquiry: Inquiry<'_>, hashes: &mut Hashes) -> anyhow
             base_closure: closures.get(&name).cloned(),
             commits,
             affected,
+            builds: match newest.get(&name) {
+                Some(newest) => ledger.builds(&book, &name, &newest.version)?,
+                None => Vec::new(),
+            },
             newest: newest.get(&name).cloned(),
         };
         services.insert(name, service);

@@ -52,6 +52,8 @@ pub struct Book {
     pub tip: Option<CommitId>,
     /// Service → version → the commit that it is of, and its record's blob.
     versions: BTreeMap<String, BTreeMap<Version, Entry>>,
+    /// Service and version → the blobs of its builds for other environments.
+    builds: BTreeMap<(String, Version), Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +143,25 @@ impl<'a> Ledger<'a> {
             .collect()
     }
 
+    /// What a version was built as: its record, and those of its builds for other environments, which only
+    /// a service with a Dockerfile has.
+    ///
+    /// # Errors
+    /// As [`Ledger::records`].
+    pub fn builds(
+        &self,
+        book: &Book,
+        service: &str,
+        version: &Version,
+    ) -> anyhow::Result<Vec<ReleaseRecord>> {
+        let mut records = self.records(book, [(service, version)])?;
+        let Some(blobs) = book.builds.get(&(service.to_owned(), version.clone())) else { return Ok(records) };
+        for (_, bytes) in self.git.objects(blobs.iter().map(String::as_str))? {
+            records.push(record::read(&bytes)?);
+        }
+        Ok(records)
+    }
+
     /// Records releases, all in one commit, and gives the records that stand: these, or those that
     /// somebody wrote for the same commit in the meantime. After this they are public.
     ///
@@ -162,7 +183,14 @@ impl<'a> Ledger<'a> {
                         standing.push(record.clone());
                     }
                     Some(commit) if *commit == record.commit => {
-                        standing.extend(self.records(&book, [(record.service.as_str(), &record.version)])?);
+                        let builds = self.builds(&book, &record.service, &record.version)?;
+                        match builds.into_iter().find(|build| build.arguments == record.arguments) {
+                            Some(build) => standing.push(build),
+                            None => {
+                                files.push(record.build()?);
+                                standing.push(record.clone());
+                            }
+                        }
                     }
                     Some(other) => return Err(record.taken(other).into()),
                 }

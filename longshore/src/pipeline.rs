@@ -9,7 +9,7 @@ use crate::config::Registry;
 use crate::diagnostic::Diagnostics;
 use crate::fault::Fault;
 use crate::fingerprint::Hashes;
-use crate::gather::Facts;
+use crate::gather::{Facts, ServiceFacts};
 use crate::host::files;
 use crate::ledger::ReleaseRecord;
 use crate::oci::destination::{Destination, plain_hosts};
@@ -61,7 +61,7 @@ pub enum Purpose {
 pub fn prepare(session: &mut Session, order: &Order, hashes: &mut Hashes) -> anyhow::Result<Prepared> {
     let ask = &order.ask;
     let missing = session.effective.missing_build_args(&session.config);
-    if needs_values(ask) && !missing.is_empty() {
+    if (needs_values(ask) || builds_dockerfiles(session, ask)) && !missing.is_empty() {
         return Err(Diagnostics(missing).into());
     }
     let facts = session.facts(order.since.as_deref(), hashes)?;
@@ -84,7 +84,7 @@ pub fn prepare(session: &mut Session, order: &Order, hashes: &mut Hashes) -> any
         lost: &lost,
     };
     let decided = decide::release(ground, ask)?;
-    let finish = finish(&facts, &decided.release, ask);
+    let finish = finish(session, &facts, &decided.release, ask);
     let plan = plan_of(session, order, &decided.release, &finish, hashes)?;
     Ok(Prepared { facts, decided, plan, finish })
 }
@@ -97,6 +97,13 @@ fn publishes(ask: &Ask) -> bool {
 /// Whether images are run or made with an environment's values.
 fn needs_values(ask: &Ask) -> bool {
     ask.variants || ask.target == Goal::Release
+}
+
+/// Whether a Dockerfile may be built, which needs a value for each of its `ARG`s.
+fn builds_dockerfiles(session: &Session, ask: &Ask) -> bool {
+    let stage = !matches!(ask.target, Goal::Stage(Stage::Lint | Stage::Test | Stage::Build));
+    let asked = |name: &String| ask.services.is_empty() || ask.services.contains(name);
+    stage && session.config.services.iter().any(|(name, service)| service.dockerfile.is_some() && asked(name))
 }
 
 /// Whether versions can't be guessed: what lint, test and build make leaves nothing behind.
@@ -147,7 +154,7 @@ fn plan_of(
 
 /// The newest record of each service that is asked for and gets no new version: every step of it is
 /// looked at, and done where it is missing.
-fn finish(facts: &Facts, release: &Release, ask: &Ask) -> Vec<ReleaseRecord> {
+fn finish(session: &Session, facts: &Facts, release: &Release, ask: &Ask) -> Vec<ReleaseRecord> {
     if ask.snapshot || ask.target != Goal::Release {
         return Vec::new();
     }
@@ -156,9 +163,18 @@ fn finish(facts: &Facts, release: &Release, ask: &Ask) -> Vec<ReleaseRecord> {
         .services
         .iter()
         .filter(|(name, _)| wanted(name) && release.subjects().all(|(subject, _)| subject != *name))
-        .filter_map(|(_, service)| service.newest.clone())
+        .filter_map(|(name, service)| build_of(session, name, service))
         .filter(|record| release.repository(&record.service) == record.repository)
         .collect()
+}
+
+/// The record of a service's newest version with this environment's `ARG`s.
+fn build_of(session: &Session, name: &str, facts: &ServiceFacts) -> Option<ReleaseRecord> {
+    let service = session.config.services.get(name)?;
+    let arguments = session.effective.arguments(service);
+    // Only a Dockerfile's images differ by their `ARG`s.
+    let fits = |record: &&ReleaseRecord| service.dockerfile.is_none() || record.arguments == arguments;
+    facts.builds.iter().find(fits).cloned()
 }
 
 /// Services whose record is of HEAD and whose image is neither in the registry nor here any more: the
@@ -171,7 +187,12 @@ fn lost(session: &Session, facts: &Facts, ask: &Ask) -> anyhow::Result<BTreeSet<
     let options = Options { plain: plain_hosts([&session.effective.registry]), ..Options::default() };
     let client = Client::new(&session.environment, options, &session.cancel);
     for (name, service) in &facts.services {
-        let Some(record) = service.newest.as_ref().filter(|record| record.commit == facts.head.commit) else {
+        if service.newest.as_ref().is_none_or(|record| record.commit != facts.head.commit) {
+            continue;
+        }
+        // Recorded with the `ARG`s of another environment: this one's image is to be built.
+        let Some(record) = build_of(session, name, service) else {
+            lost.insert(name.clone());
             continue;
         };
         if let Registry::Layouts(folder) = &session.effective.registry

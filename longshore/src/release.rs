@@ -74,6 +74,8 @@ pub struct ServiceRelease {
     pub variant: Option<Variant>,
     /// What a Dockerfile is built with.
     pub build_args: BTreeMap<String, String>,
+    /// Which environment's those are, where they are not the defaults: `ENV_<8 hex>`.
+    pub arguments: Option<String>,
 }
 
 /// An environment's values and the tag of the image that holds them.

@@ -113,6 +113,15 @@ impl EffectiveEnvironment {
         compose(service, &self.declared(service)).0
     }
 
+    /// Which build of a service's Dockerfile is this environment's: `ENV_<8 hex of the ARGs' hash>`, or
+    /// `None` where the defaults hold, or there is no Dockerfile.
+    pub fn arguments(&self, service: &Service) -> Option<String> {
+        service.dockerfile.as_ref()?;
+        let values = self.variant_build_args(service);
+        let differ = values != service.neutral_build_args();
+        differ.then(|| format!("{}_{}", self.name, variant_hash(&values)))
+    }
+
     /// The runtime variables of a service: its own over the environment's.
     pub fn runtime_env(&self, service: &str) -> BTreeMap<String, String> {
         let own = self.services.get(service).map(|service| service.env.clone()).unwrap_or_default();

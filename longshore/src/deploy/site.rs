@@ -136,8 +136,9 @@ impl<'a> Site<'a> {
     /// # Errors
     /// [`Exit::Usage`] where it was never released.
     pub fn release(&self, service: &str, version: &Version) -> anyhow::Result<ReleaseRecord> {
-        if let Some(record) = self.ledger.records(&self.releases, [(service, version)])?.pop() {
-            return Ok(record);
+        let builds = self.ledger.builds(&self.releases, service, version)?;
+        if !builds.is_empty() {
+            return self.build(service, version, builds);
         }
         let known: Vec<String> = self
             .releases
@@ -152,6 +153,31 @@ impl<'a> Site<'a> {
             false => format!("released are {}", known.join(", ")),
         };
         Err(Fault::new(Exit::Usage, format!("{service} {version} was never released")).hint(hint).into())
+    }
+
+    /// Of the builds of a version the one for this environment: a Dockerfile's `ARG`s are in its layers.
+    fn build(
+        &self,
+        service: &str,
+        version: &Version,
+        builds: Vec<ReleaseRecord>,
+    ) -> anyhow::Result<ReleaseRecord> {
+        let declared = self.session.config.services.get(service);
+        let dockerfile = declared.is_some_and(|declared| declared.dockerfile.is_some());
+        let arguments = declared.and_then(|declared| self.session.effective.arguments(declared));
+        let fits = |build: &ReleaseRecord| !dockerfile || build.arguments == arguments;
+        builds.into_iter().find(fits).ok_or_else(|| {
+            let message = format!(
+                "{service} {version} was not built for `{}`: the `ARG`s of its Dockerfile differ there",
+                self.name()
+            );
+            Fault::new(Exit::Usage, message)
+                .hint(format!(
+                    "run `release --env {} {service}` where that version's commit is checked out",
+                    self.name()
+                ))
+                .into()
+        })
     }
 
     /// `REGISTRY/SERVICE` of this environment.
@@ -202,7 +228,10 @@ impl<'a> Site<'a> {
         ) else {
             anyhow::bail!("internal: `{service}` is no service")
         };
-        let env = session.effective.variant_build_args(declared);
+        let env = match declared.dockerfile {
+            Some(_) => BTreeMap::new(),
+            None => session.effective.variant_build_args(declared),
+        };
         let mut made = self.store.variant(repository, &record.digest, &env)?;
         made.image.repository = self.repository(service);
         if made.image.digest != record.digest {

@@ -20,6 +20,9 @@ use crate::version::CommitId;
 /// The form of the records; a greater number is not read.
 pub const SCHEMA: u32 = 1;
 
+/// The name of a build with the defaults.
+const DEFAULTS: &str = "defaults";
+
 /// One version of one service: everything that finishing it, promoting it and versioning the next one
 /// needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +55,10 @@ pub struct ReleaseRecord {
     pub git_tag: String,
     /// The changelog.
     pub notes: String,
+    /// Which environment's `ARG`s a Dockerfile was built with, where they are not the defaults:
+    /// `ENV_<8 hex>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +77,14 @@ impl ReleaseRecord {
     /// The image by digest: `REGISTRY/SERVICE@sha256:…`.
     pub fn reference(&self) -> String {
         format!("{}@{}", self.repository, self.digest)
+    }
+
+    /// The image's own tag: `X.Y.Z`, of an environment's build `X.Y.Z_ENV_<8 hex>`.
+    pub fn image_tag(&self) -> String {
+        match &self.arguments {
+            None => self.version.to_string(),
+            Some(arguments) => format!("{}_{arguments}", self.version),
+        }
     }
 
     /// The Git tag's object (`git help mktag`). Made of nothing but the record: the same on every machine.
@@ -106,6 +121,15 @@ impl ReleaseRecord {
             File::blob(format!("releases/{name}.json"), bytes),
             File::link(format!("commits/{name}"), &self.commit),
         ])
+    }
+
+    /// The file of a build beside the version's first one.
+    pub(super) fn build(&self) -> anyhow::Result<File> {
+        let mut bytes =
+            serde_json::to_vec_pretty(self).context("internal: a release can't be written down")?;
+        bytes.push(b'\n');
+        let name = self.arguments.as_deref().unwrap_or(DEFAULTS);
+        Ok(File::blob(format!("builds/{}/{}/{name}.json", self.service, self.version), bytes))
     }
 
     pub(super) fn taken(&self, recorded: &CommitId) -> Fault {
@@ -147,8 +171,15 @@ pub(super) fn read(bytes: &[u8]) -> anyhow::Result<ReleaseRecord> {
 
 /// Reads the names of a tree. A record without its link (written by other means) is opened for it.
 pub(super) fn book(git: &Git, tree: &Tree) -> anyhow::Result<Book> {
-    let mut book = Book { tip: tree.tip.clone(), versions: BTreeMap::new() };
+    let mut book = Book { tip: tree.tip.clone(), versions: BTreeMap::new(), builds: BTreeMap::new() };
     let mut unlinked = Vec::new();
+    for (path, blob) in tree.under("builds/") {
+        let mut parts = path.splitn(3, '/');
+        let (Some(service), Some(version)) = (parts.next(), parts.next()) else { continue };
+        if let Ok(version) = Version::parse(version) {
+            book.builds.entry((service.to_owned(), version)).or_default().push(blob.to_owned());
+        }
+    }
     for (path, blob) in tree.under("releases/") {
         let Some((service, name)) = path.split_once('/') else { continue };
         let Some(version) = name.strip_suffix(".json").and_then(|text| Version::parse(text).ok()) else {

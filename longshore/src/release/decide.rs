@@ -272,9 +272,11 @@ fn service(
         tag: format!("{version}_{}_{}", ground.environment.name, variant_hash(&values)),
         env: values.clone(),
     });
+    let arguments = ground.environment.arguments(declared);
     let recorded = facts
-        .newest
-        .as_ref()
+        .builds
+        .iter()
+        .find(|record| record.arguments == arguments)
         .filter(|record| record.version == version && record.commit == ground.facts.head.commit)
         .map(|record| record.digest.clone());
     Ok(ServiceRelease {
@@ -290,6 +292,7 @@ fn service(
         run_env,
         variant,
         build_args: values,
+        arguments,
     })
 }
 

@@ -55,6 +55,8 @@ pub struct Recording {
     pub git_tag: String,
     pub notes: String,
     pub closure: Closure,
+    /// As [`ReleaseRecord::arguments`].
+    pub arguments: Option<String>,
     pub index: JobId,
     pub manifests: BTreeMap<Platform, JobId>,
 }
@@ -76,6 +78,7 @@ pub fn jobs(draft: &mut Draft<'_>, scope: ledger::Scope, prefix: &str, finish: V
             git_tag: service.form.render(name, &service.version),
             notes: service.changelog.clone(),
             closure: service.inputs.closure.clone(),
+            arguments: service.arguments.clone(),
             index: index_job(name),
             manifests,
         });
@@ -143,7 +146,7 @@ pub fn run(spec: &TagSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let versions = records
         .into_iter()
         .map(|record| RecordedVersion {
-            tags: std::iter::once(record.version.to_string()).chain(record.tags).collect(),
+            tags: std::iter::once(record.image_tag()).chain(record.tags).collect(),
             service: record.service,
             version: record.version,
         })
@@ -187,9 +190,11 @@ fn wanted(spec: &TagSpec, git: &Git, scope: &Scope<'_>) -> anyhow::Result<Vec<Re
             platforms,
             skips: spec.skips.clone(),
             closure: recording.closure.clone(),
-            tags: vec![format!("sha-{}", spec.commit)],
+            // Of several builds of one commit none is the commit's image.
+            tags: recording.arguments.is_none().then(|| format!("sha-{}", spec.commit)).into_iter().collect(),
             git_tag: recording.git_tag.clone(),
             notes: recording.notes.clone(),
+            arguments: recording.arguments.clone(),
         });
     }
     Ok(records)
@@ -200,7 +205,10 @@ fn agree(wanted: &[ReleaseRecord], standing: &[ReleaseRecord]) -> anyhow::Result
     for record in wanted {
         let other = standing
             .iter()
-            .find(|other| other.service == record.service && other.version == record.version)
+            .find(|other| {
+                (&other.service, &other.version, &other.arguments)
+                    == (&record.service, &record.version, &record.arguments)
+            })
             .filter(|other| other.digest != record.digest);
         if let Some(other) = other {
             let message = format!(
@@ -217,7 +225,7 @@ fn agree(wanted: &[ReleaseRecord], standing: &[ReleaseRecord]) -> anyhow::Result
 
 /// The version's tag and the commit's, read back. Says whether anything was missing.
 fn tag_image(record: &ReleaseRecord, destination: &Destination, scope: &Scope<'_>) -> anyhow::Result<bool> {
-    let version = super::image_tag(&record.version)?;
+    let version = tag(&record.image_tag())?;
     let missing = |tag: &Tag| -> anyhow::Result<bool> {
         let found = destination.resolve(tag)?.map(|found| found.digest);
         Ok(found.as_ref() != Some(&record.digest))
@@ -257,7 +265,7 @@ fn move_tags(
     }
     let book = ledger.book()?;
     let mut moved = 0;
-    for record in records {
+    for record in records.iter().filter(|record| record.arguments.is_none()) {
         let known = book.known(&record.service);
         let versions: Vec<&Version> = known.iter().map(|known| &known.version).collect();
         for kind in spec.moving.get(&record.service).into_iter().flatten() {

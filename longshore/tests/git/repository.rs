@@ -151,5 +151,6 @@ pub(crate) fn record(service: &str, version: &str, commit: &CommitId) -> Release
         tags: vec![],
         git_tag: format!("{service}/v{version}"),
         notes: format!("{service} {version}\n\nFeatures\n- a thing\n"),
+        arguments: None,
     }
 }

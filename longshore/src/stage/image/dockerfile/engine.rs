@@ -188,13 +188,17 @@ impl Engine {
 
     /// What it can't do that `spec` asks for.
     fn lacks(&self, spec: &DockerfileSpec) -> Option<String> {
-        let registry = |cache: &String| !cache.starts_with("type=") || cache.starts_with("type=registry,");
+        let registry = |cache: &str| !cache.starts_with("type=") || cache.starts_with("type=registry,");
+        let caches: Vec<&String> = spec.cache_from.iter().chain(&spec.cache_to).collect();
         match self.kind {
             Kind::Docker if !spec.cache_to.is_empty() => {
                 Some("`docker` without buildx can't write to `cache-to`".to_owned())
             }
-            Kind::Docker | Kind::Buildah if !spec.cache_from.iter().chain(&spec.cache_to).all(registry) => {
+            Kind::Docker | Kind::Buildah if !caches.iter().all(|cache| registry(cache)) => {
                 Some(format!("`{self}` knows no cache but a registry's"))
+            }
+            Kind::Buildah if !spec.args.is_empty() && !caches.is_empty() => {
+                Some("`buildah` confuses the values of `ARG`s in its caches".to_owned())
             }
             _ => None,
         }
@@ -339,7 +343,10 @@ impl Engine {
         let command = || self.command().args(storage_args(&storage));
         let folder = build.folder.join("layout");
         let mut built = command()
-            .args(["build", "--format", "oci", "--layers", "--force-rm", "--tag", &build.name, "--file"])
+            // Its cache takes an `ENV` or `LABEL` with another `ARG`'s value for the same (seen in 1.28).
+            .arg("build")
+            .arg(format!("--layers={}", spec.args.is_empty()))
+            .args(["--format", "oci", "--force-rm", "--tag", &build.name, "--file"])
             .arg(&spec.file)
             .args(["--platform", &spec.platform.to_string()])
             .args(["--timestamp", &spec.created.to_string()]);
