@@ -17,7 +17,7 @@ pub(crate) struct Builder {
 }
 
 /// What `tests/run` has built of BuildKit.
-fn built(path: &str) -> Option<PathBuf> {
+pub(crate) fn built(path: &str) -> Option<PathBuf> {
     let program = user_cache().join("longshore/ci").join(path);
     if program.is_file() {
         return Some(program);

@@ -35,3 +35,4 @@ mod status;
 mod timings;
 mod tool;
 mod versions;
+mod windows;

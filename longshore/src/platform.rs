@@ -13,6 +13,9 @@ pub struct Platform {
     pub os: String,
     pub architecture: String,
     pub variant: Option<String>,
+    /// Windows' build, or how it begins: `10.0.20348` of `windows(10.0.20348)/amd64`. Binaries don't differ
+    /// by it; images do.
+    pub os_version: Option<String>,
 }
 
 /// GOOS, its GOARCHs (`go tool dist list`; those that a service image or binary is shipped for).
@@ -47,6 +50,10 @@ impl FromStr for Platform {
                     "`{text}` is not a platform: write os/architecture, as `linux/amd64`"
                 )));
             }
+        };
+        let (os, os_version) = match os.strip_suffix(')').and_then(|rest| rest.split_once('(')) {
+            Some((os, version)) => (os, Some(os_version(os, version, text)?)),
+            None => (os, None),
         };
         let Some((_, architectures)) = TABLE.iter().find(|(name, _)| *name == os) else {
             let known: Vec<&str> = TABLE.iter().map(|(name, _)| *name).collect();
@@ -88,8 +95,19 @@ impl FromStr for Platform {
             os: os.to_owned(),
             architecture: architecture.to_owned(),
             variant: variant.map(str::to_owned),
+            os_version,
         })
     }
+}
+
+fn os_version(os: &str, version: &str, text: &str) -> Result<String, PlatformError> {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if os == "windows" && version.len() <= 40 && version.split('.').all(number) {
+        return Ok(version.to_owned());
+    }
+    Err(PlatformError(format!(
+        "`{text}` is not a platform: only Windows has versions, as `windows(10.0.20348)/amd64`"
+    )))
 }
 
 impl Platform {
@@ -108,7 +126,17 @@ impl Platform {
 
     /// For a file's name: `linux_arm_v7`.
     pub fn slug(&self) -> String {
-        self.to_string().replace('/', "_")
+        self.to_string().replace(['/', '('], "_").replace(')', "")
+    }
+
+    /// Without a version of the system: what a binary is built for.
+    #[must_use]
+    pub fn unversioned(&self) -> Self {
+        Self { os_version: None, ..self.clone() }
+    }
+
+    pub fn is_windows(&self) -> bool {
+        self.os == "windows"
     }
 
     /// `.exe` on Windows, else empty.
@@ -134,7 +162,11 @@ impl Platform {
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
+        f.write_str(&self.os)?;
+        if let Some(version) = &self.os_version {
+            write!(f, "({version})")?;
+        }
+        write!(f, "/{}", self.architecture)?;
         match &self.variant {
             Some(variant) => write!(f, "/{variant}"),
             None => Ok(()),
@@ -169,6 +201,7 @@ mod tests {
             ("linux/arm64/v8", "linux/arm64"),
             ("linux/arm", "linux/arm/v7"),
             ("linux/arm/v6", "linux/arm/v6"),
+            ("windows(10.0.20348)/amd64", "windows(10.0.20348)/amd64"),
         ] {
             assert_eq!(given.parse::<Platform>().unwrap().to_string(), shown);
         }
@@ -182,6 +215,8 @@ mod tests {
             ("windows/mips", "`mips`"),
             ("linux/arm/v9", "one of v5, v6, v7"),
             ("linux/386/v2", "it has none"),
+            ("linux(6)/amd64", "only Windows"),
+            ("windows(..)/amd64", "only Windows has versions"),
         ] {
             let fault = given.parse::<Platform>().unwrap_err().to_string();
             assert!(fault.contains(part), "{given}: {fault}");

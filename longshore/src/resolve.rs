@@ -233,7 +233,8 @@ fn base(images: [&Image; 2], platform: &Platform, folder: &Path) -> Option<Locat
         let bases = &image.bases;
         // Another system's base has to be named for it: until then it gets a binary alone.
         let general = image.base.as_ref().filter(|_| platform.os == "linux");
-        bases.get(&platform.to_string()).or_else(|| bases.get(&platform.os)).or(general)
+        let names = [platform.to_string(), platform.unversioned().to_string(), platform.os.clone()];
+        names.iter().find_map(|name| bases.get(name)).or(general)
     });
     let Located { value, place } = named?.clone();
     let value = match value {

@@ -13,7 +13,7 @@ use super::layout::Layout;
 use super::reference::{Repository, Tag};
 use super::registry::{Client, Remote};
 use super::saved;
-use super::types::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
+use super::types::{Descriptor, Digest, ImageConfig, ImagePlatform, Index, Manifest, media_type};
 use crate::cancel::Cancel;
 use crate::config::bases::Unpinned;
 use crate::config::{self, Compression};
@@ -176,7 +176,7 @@ fn in_layout(
     if targets.len() > 1 {
         targets.retain(|target| {
             media_type::is_manifest(&target.media_type)
-                && target.platform.as_ref().and_then(|found| found.known()).as_ref() == Some(platform)
+                && target.platform.as_ref().is_some_and(|found| found.is(platform))
         });
     }
     match targets.len() {
@@ -230,11 +230,7 @@ impl Source {
         let index: Index = parsed(&self.read(&target.digest)?)?;
         choose(&index, platform).ok_or_else(|| {
             let has = index.manifests.iter().filter_map(|manifest| manifest.platform.as_ref());
-            lacks(
-                name,
-                platform,
-                has.filter(|found| found.os != "unknown").map(ToString::to_string).collect(),
-            )
+            lacks(name, platform, has.filter(|found| found.os != "unknown").map(versioned).collect())
         })
     }
 
@@ -251,7 +247,7 @@ fn choose(index: &Index, platform: &Platform) -> Option<Digest> {
     let with = |wanted: &Platform| {
         let fits = |manifest: &&Descriptor| {
             media_type::is_manifest(&manifest.media_type)
-                && manifest.platform.as_ref().and_then(|found| found.known()).as_ref() == Some(wanted)
+                && manifest.platform.as_ref().is_some_and(|found| found.is(wanted))
         };
         let fitting = index.manifests.iter().filter(fits);
         fitting.reduce(newer).map(|manifest| manifest.digest.clone())
@@ -273,6 +269,14 @@ fn plain(platform: &Platform) -> Option<Platform> {
     newer.then(|| Platform { variant: None, ..platform.clone() })
 }
 
+/// As [`Platform`] writes it.
+fn versioned(found: &ImagePlatform) -> String {
+    match &found.os_version {
+        Some(version) => found.to_string().replacen('/', &format!("({version})/"), 1),
+        None => found.to_string(),
+    }
+}
+
 fn lacks(name: &str, platform: &Platform, has: Vec<String>) -> anyhow::Error {
     let list = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
     Fault::new(Exit::Usage, format!("the base `{name}` has no image for {platform}; it has {list}"))
@@ -291,9 +295,9 @@ fn take(
     let manifest: Manifest = parsed(&source.read(manifest)?)?;
     source.bring(&manifest.config, into, cancel)?;
     let config: ImageConfig = into.read_json(&manifest.config.digest)?;
-    let found = config.platform().known();
-    if found.as_ref() != Some(platform) && (found.is_none() || found != plain(platform)) {
-        return Err(lacks(name, platform, vec![config.platform().to_string()]));
+    let found = config.platform();
+    if !found.is(platform) && !plain(platform).is_some_and(|plain| found.is(&plain)) {
+        return Err(lacks(name, platform, vec![versioned(&config.platform())]));
     }
     if config.rootfs.diff_ids.len() != manifest.layers.len() {
         return Err(Fault::new(Exit::Machine, "its config and its manifest name different layers").into());

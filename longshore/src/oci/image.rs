@@ -128,7 +128,8 @@ pub fn index(manifests: &[Descriptor], annotations: &BTreeMap<String, String>) -
     let mut sorted = BTreeMap::new();
     for manifest in manifests {
         let platform = manifest.platform.as_ref().context("internal: a manifest without a platform")?;
-        if sorted.insert(platform.to_string(), manifest.clone()).is_some() {
+        let key = (platform.to_string(), platform.os_version.clone());
+        if sorted.insert(key, manifest.clone()).is_some() {
             return Err(
                 Fault::new(Exit::Usage, format!("two manifests of one index are for `{platform}`")).into()
             );

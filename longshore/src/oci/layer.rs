@@ -20,6 +20,7 @@ use crate::fault::{Exit, Fault, FaultContext as _};
 
 mod header;
 pub mod reader;
+pub mod windows;
 
 /// Every write into a compressor has this size but the last: how the input is cut never shapes the
 /// output.
@@ -84,7 +85,11 @@ impl Entry {
 
 /// The paths of one layer, sorted, each once, with their parents.
 #[derive(Clone, Debug, Default)]
-pub struct Entries(BTreeMap<String, Entry>);
+pub struct Entries {
+    paths: BTreeMap<String, Entry>,
+    /// Each gets what [`windows`] says.
+    windows: bool,
+}
 
 /// A written layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,29 +118,43 @@ impl Entries {
             return Err(Fault::new(Exit::Usage, format!("`{path}` is no path of an image")).into());
         }
         for (end, _) in name.match_indices('/') {
-            let parent = self.0.entry(name[..end].to_owned()).or_insert_with(Entry::directory);
+            let parent = self.paths.entry(name[..end].to_owned()).or_insert_with(Entry::directory);
             if parent.content != Content::Directory {
                 let message = format!("`{path}` lies below `/{}`, which is no directory", &name[..end]);
                 return Err(Fault::new(Exit::Usage, message).into());
             }
         }
-        if let Some(old) = self.0.get(name) {
+        if let Some(old) = self.paths.get(name) {
             let directories = old.content == Content::Directory && entry.content == Content::Directory;
             if *old != entry && !directories {
                 return Err(Fault::new(Exit::Usage, format!("`{path}` is in the image twice")).into());
             }
         }
-        self.0.insert(name.to_owned(), entry);
+        self.paths.insert(name.to_owned(), entry);
         Ok(())
     }
 
+    /// The same for Windows, whose layers have the root in a folder of its own.
+    ///
+    /// # Errors
+    /// None but a defect in the fixed paths.
+    pub fn for_windows(self) -> anyhow::Result<Self> {
+        let mut moved = Self { windows: true, ..Self::default() };
+        moved.insert(windows::HIVES, Entry::directory())?;
+        moved.insert(windows::FILES, Entry::directory())?;
+        for (path, entry) in self.paths {
+            moved.insert(&format!("{}/{path}", windows::FILES), entry)?;
+        }
+        Ok(moved)
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.paths.is_empty()
     }
 
     /// Paths without the leading slash, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.0.iter().map(|(path, entry)| (path.as_str(), entry))
+        self.paths.iter().map(|(path, entry)| (path.as_str(), entry))
     }
 }
 
@@ -155,7 +174,9 @@ pub fn write(
     let compressor = Compressor::new(compression, Hashing::new(out))?;
     let mut tar = Chunked { buffer: Vec::with_capacity(CHUNK), sink: Hashing::new(compressor) };
     for (path, entry) in entries.iter() {
-        write_entry(&mut tar, path, entry, mtime, cancel)
+        let directory = entry.content == Content::Directory;
+        let records = if entries.windows { windows::records(directory).to_vec() } else { Vec::new() };
+        write_entry(&mut tar, path, entry, (mtime, &records), cancel)
             .with_context(|| format!("could not put `/{path}` into a layer"))?;
     }
     // Two blocks of zeros end an archive.
@@ -202,7 +223,7 @@ fn write_entry(
     tar: &mut impl Write,
     path: &str,
     entry: &Entry,
-    mtime: u64,
+    (mtime, records): (u64, &[(&str, &str)]),
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
     if entry.uid > ID_LIMIT || entry.gid > ID_LIMIT || mtime > SIZE_LIMIT {
@@ -216,15 +237,15 @@ fn write_entry(
     match &entry.content {
         Content::Directory => {
             header.set_entry_type(tar::EntryType::Directory);
-            write_header(tar, &mut header, &format!("{path}/"), None, 0)
+            write_header(tar, &mut header, &format!("{path}/"), None, 0, records)
         }
         Content::Symlink(target) => {
             header.set_entry_type(tar::EntryType::Symlink);
-            write_header(tar, &mut header, path, Some(target), 0)
+            write_header(tar, &mut header, path, Some(target), 0, records)
         }
         Content::Bytes(bytes) => {
             header.set_entry_type(tar::EntryType::Regular);
-            write_header(tar, &mut header, path, None, bytes.len() as u64)?;
+            write_header(tar, &mut header, path, None, bytes.len() as u64, records)?;
             tar.write_all(bytes).fault(Exit::Machine, "could not write a layer")?;
             write_padding(tar, bytes.len() as u64)
         }
@@ -236,7 +257,7 @@ fn write_entry(
                 return Err(Fault::new(Exit::Machine, format!("`{}` is no file", source.display())).into());
             }
             header.set_entry_type(tar::EntryType::Regular);
-            write_header(tar, &mut header, path, None, metadata.len())?;
+            write_header(tar, &mut header, path, None, metadata.len(), records)?;
             let copied = copy(file, tar, metadata.len(), cancel)?;
             if copied != metadata.len() {
                 let message = format!("`{}` changed while it was read", source.display());

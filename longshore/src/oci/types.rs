@@ -201,6 +201,16 @@ impl ImagePlatform {
     pub fn known(&self) -> Option<Platform> {
         self.to_string().parse().ok()
     }
+
+    /// Whether it is the platform that was asked for: of Windows the version, or its beginning, where one
+    /// was named.
+    pub fn is(&self, wanted: &Platform) -> bool {
+        let version = wanted.os_version.as_deref().is_none_or(|wanted| {
+            let rest = self.os_version.as_deref().and_then(|found| found.strip_prefix(wanted));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+        version && self.known() == Some(wanted.unversioned())
+    }
 }
 
 impl From<&Platform> for ImagePlatform {
@@ -208,7 +218,7 @@ impl From<&Platform> for ImagePlatform {
         Self {
             architecture: platform.architecture.clone(),
             os: platform.os.clone(),
-            os_version: None,
+            os_version: platform.os_version.clone(),
             variant: platform.variant.clone(),
             extra: Extra::new(),
         }

@@ -180,7 +180,7 @@ fn image(spec: &AdoptSpec, artifact: &Artifact, scope: &Scope<'_>) -> anyhow::Re
     let descriptor = Descriptor::of(media_type::MANIFEST, &bytes);
     layout.take(&from, &descriptor, scope.cancel)?;
     let (manifest, config) = layout.read_image(&found.digest)?;
-    if config.platform().known().as_ref() != Some(&spec.platform) {
+    if !config.platform().is(&spec.platform) {
         let message = format!("`{}` of `{}` is not for {}", found.digest, spec.dist.display(), spec.platform);
         return Err(Fault::new(Exit::Machine, message).into());
     }

@@ -19,7 +19,7 @@ use crate::diagnostic::{Diagnostic, Place, render};
 use crate::fault::{Exit, Fault, Tail, exit_of};
 use crate::oci::base;
 use crate::oci::image::{self, Settings};
-use crate::oci::layer::{Content, Entries, Entry, Layer};
+use crate::oci::layer::{Content, Entries, Entry, Layer, windows};
 use crate::oci::layout::Layout;
 use crate::oci::registry::{Client, Options};
 use crate::oci::types::{Descriptor, Digest, annotation};
@@ -32,6 +32,10 @@ pub const VERSION: u32 = 1;
 
 /// Where binaries lie in an image.
 const BINARIES: &str = "usr/local/bin";
+const WINDOWS_BINARIES: &str = "app";
+
+/// Windows' bases have it, with no rights but a user's. Numbers mean nothing there.
+const WINDOWS_USER: &str = "ContainerUser";
 
 /// One platform's image of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +85,8 @@ pub struct VariantSpec {
 
 /// Where a service's binary lies in its image, from the root.
 pub fn binary_path(service: &str, platform: &Platform) -> String {
-    format!("{BINARIES}/{service}{}", platform.executable_suffix())
+    let folder = if platform.is_windows() { WINDOWS_BINARIES } else { BINARIES };
+    format!("{folder}/{service}{}", platform.executable_suffix())
 }
 
 /// Builds one platform's image into the service's layout.
@@ -133,9 +138,15 @@ fn settings(spec: &ImageSpec, path: &str, found: &base::Found) -> Settings {
     if spec.base == Base::Scratch {
         settings.env.entry("PATH".to_owned()).or_insert_with(|| format!("/{BINARIES}"));
     }
-    settings.entrypoint = vec![format!("/{path}")];
-    settings.user.clone_from(&spec.user);
-    settings.working_dir = "/".to_owned();
+    if spec.platform.is_windows() {
+        settings.entrypoint = vec![format!("C:\\{}", path.replace('/', "\\"))];
+        settings.user = WINDOWS_USER.to_owned();
+        settings.working_dir = "C:\\".to_owned();
+    } else {
+        settings.entrypoint = vec![format!("/{path}")];
+        settings.user.clone_from(&spec.user);
+        settings.working_dir = "/".to_owned();
+    }
     settings.ports.extend(spec.port);
     settings.labels.clone_from(&spec.labels);
     let target = found.target.as_ref().map(ToString::to_string);
@@ -187,7 +198,7 @@ fn extra_files(spec: &ImageSpec) -> anyhow::Result<Entries> {
     for (target, source) in &spec.files {
         add_files(&mut entries, target.trim_start_matches('/'), source)?;
     }
-    Ok(entries)
+    if spec.platform.is_windows() { entries.for_windows() } else { Ok(entries) }
 }
 
 fn add_files(entries: &mut Entries, target: &str, source: &std::path::Path) -> anyhow::Result<()> {
@@ -236,12 +247,18 @@ pub struct BinaryLayer {
     service: String,
     /// In the image, from the root.
     path: String,
+    windows: bool,
     compression: Compression,
 }
 
 impl BinaryLayer {
     pub fn new(service: &str, platform: &Platform, compression: Compression) -> Self {
-        Self { service: service.to_owned(), path: binary_path(service, platform), compression }
+        Self {
+            service: service.to_owned(),
+            path: binary_path(service, platform),
+            windows: platform.is_windows(),
+            compression,
+        }
     }
 
     /// Makes it in the layout of the service, before anything asks for it.
@@ -264,7 +281,12 @@ impl BinaryLayer {
     ) -> anyhow::Result<Layer> {
         let mut entries = Entries::new();
         entries.insert(&self.path, Entry::file(binary, 0o755))?;
-        layer(&entries, Some((&self.path, digest)), self.compression, layout, cache, cancel)
+        let mut shown = self.path.clone();
+        if self.windows {
+            entries = entries.for_windows()?;
+            shown = format!("{}/{shown}", windows::FILES);
+        }
+        layer(&entries, Some((&shown, digest)), self.compression, layout, cache, cancel)
     }
 }
 
@@ -335,7 +357,10 @@ pub fn run_index(spec: &IndexSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> 
         let output = scope.outputs.manifest(job)?;
         let bytes = layout.read(&output.digest)?;
         let manifest = Descriptor::of(crate::oci::types::media_type::MANIFEST, &bytes);
-        manifests.push(manifest.platform(&output.platform));
+        let mut manifest = manifest.platform(&output.platform);
+        let version = layout.read_image(&output.digest)?.1.os_version;
+        manifest.platform.iter_mut().for_each(|platform| platform.os_version.clone_from(&version));
+        manifests.push(manifest);
     }
     let document = image::index(&manifests, &spec.annotations)?;
     let known = layout.has_blob(&document.descriptor.digest, document.descriptor.size);

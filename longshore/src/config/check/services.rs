@@ -8,7 +8,7 @@ use crate::config::environment::{compose, defaults};
 use crate::config::graph::{self, Graph};
 use crate::config::paths::{Fact, Facts};
 use crate::config::read::part;
-use crate::config::{Config, Located, Service, template, values};
+use crate::config::{Base, Config, Image, Located, Service, template, values};
 use crate::diagnostic::{Diagnostic, Place, did_you_mean, quoted};
 use crate::platform::Platform;
 use crate::resolve::DEFAULT_TAG;
@@ -37,7 +37,21 @@ pub(crate) fn check(config: &Config, declared: &Declared, facts: &Facts) -> Vec<
         faults.extend(compose(service, &defaults(service)).1);
     }
     faults.extend(needs_cycles(config));
+    let images = config.services.values().map(|service| &service.image).chain([&config.image]);
+    faults.extend(images.flat_map(windows_on_nothing));
     faults
+}
+
+/// Windows' programs need its libraries.
+fn windows_on_nothing(image: &Image) -> Vec<Diagnostic> {
+    let scratch =
+        |(name, base): &(&String, &Located<Base>)| name.starts_with("windows") && base.value == Base::Scratch;
+    let fault = |(_, base): (&String, &Located<Base>)| {
+        Diagnostic::error("Windows has no `scratch`").at(&base.place, "").hint(
+            "name a nanoserver or servercore image by its digest; without one Windows gets a binary alone",
+        )
+    };
+    image.bases.iter().filter(scratch).map(fault).collect()
 }
 
 /// An image's repository is `REGISTRY/SERVICE`, in lower case.

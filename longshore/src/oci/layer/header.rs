@@ -16,18 +16,19 @@ pub(super) fn write_padding(tar: &mut impl Write, size: u64) -> anyhow::Result<(
     Ok(())
 }
 
-/// A ustar header, with a PAX record before it for a name that ustar has no room for.
+/// A ustar header, with PAX records before it: `extra`, and names that ustar has no room for.
 pub(super) fn write_header(
     tar: &mut impl Write,
     header: &mut tar::Header,
     path: &str,
     target: Option<&str>,
     size: u64,
+    extra: &[(&str, &str)],
 ) -> anyhow::Result<()> {
     if size > SIZE_LIMIT {
         return Err(Fault::new(Exit::Usage, "a file of 8 GiB or more doesn't fit into a layer").into());
     }
-    let mut records = Vec::new();
+    let mut records: Vec<u8> = extra.iter().flat_map(|(key, value)| pax_record(key, value)).collect();
     if !path.is_ascii() || !set_ustar_path(header, path) {
         records.extend(pax_record("path", path));
         set_ustar_path(header, &short(path));

@@ -258,8 +258,7 @@ pub fn run(spec: &OutputSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
 }
 
 fn of_platform(from: &Layout, index: &Descriptor, platform: &Platform) -> anyhow::Result<Descriptor> {
-    let fits =
-        |found: &Descriptor| found.platform.as_ref().and_then(|of| of.known()).as_ref() == Some(platform);
+    let fits = |found: &Descriptor| found.platform.as_ref().is_some_and(|of| of.is(platform));
     let manifest = from.manifests(index)?.into_iter().find(fits);
     manifest.ok_or_else(|| anyhow::anyhow!("internal: the index `{}` lacks {platform}", index.digest))
 }
