@@ -15,6 +15,7 @@ mod database;
 mod deploy;
 mod docker;
 mod dockerfile;
+mod explain;
 mod export;
 mod faults;
 mod gates;

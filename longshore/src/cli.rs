@@ -5,6 +5,7 @@ pub mod check;
 pub mod context;
 pub mod deploy;
 pub mod doctor;
+pub mod explain;
 pub mod pipeline;
 pub mod run;
 pub mod setup;
@@ -122,6 +123,8 @@ pub enum Command {
     Tag(StageArgs),
     /// Show what a release would do
     Plan(PlanArgs),
+    /// Say which inputs of a service's jobs changed since they last ran here
+    Explain(ExplainArgs),
     /// Check pipeline.toml and environments/*.toml
     Check,
     /// Look up what the images' bases stand for now
@@ -262,6 +265,18 @@ pub enum PlanFormat {
     /// Graphviz
     Dot,
     Mermaid,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    #[arg(value_name = "SERVICE")]
+    pub service: String,
+    /// Only this stage
+    #[arg(value_name = "STAGE")]
+    pub stage: Option<Stage>,
+    /// The form on stdout
+    #[arg(long, value_name = "FORM", default_value = "text", env = "LONGSHORE_FORMAT")]
+    pub format: Format,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -4,6 +4,7 @@
 //! Must never take an unchanged name, size or time for an unchanged file: [`StatIndex`] says what it
 //! asks for before it believes that.
 
+mod difference;
 mod recheck;
 mod stat;
 
@@ -18,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 use crate::facts::go::{Package, Toolchain};
 use crate::oci::types::Digest;
 
+pub use difference::InputChange;
 pub use stat::StatIndex;
 
 /// Every input of one piece of work: its name, as a person would say it, and its value.
@@ -138,6 +140,11 @@ impl Hashes {
     /// Keeps what was hashed for the next run. A failure costs only time then.
     pub fn save(&mut self) -> anyhow::Result<()> {
         self.index.save()
+    }
+
+    /// As [`StatIndex::changed_since`].
+    pub fn changed_since(&self, time: std::time::Duration) -> bool {
+        self.index.changed_since(time)
     }
 
     /// The content of a file; `absent` where there is none.

@@ -85,8 +85,49 @@ pub fn prepare(session: &mut Session, order: &Order, hashes: &mut Hashes) -> any
     };
     let decided = decide::release(ground, ask)?;
     let finish = finish(session, &facts, &decided.release, ask);
-    let plan = plan_of(session, order, &decided.release, &finish, hashes)?;
+    let plan = plan_of(session, order, stages(order), &decided.release, &finish, hashes)?;
     Ok(Prepared { facts, decided, plan, finish })
+}
+
+/// The jobs of one service's stages up to its verdicts, as a release would run them now: with the version
+/// that it would give, else with the last one.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn explained(session: &mut Session, service: &str, hashes: &mut Hashes) -> anyhow::Result<Plan<Action>> {
+    let ask = Ask {
+        target: Goal::Stage(Stage::Verify),
+        services: BTreeSet::from([service.to_owned()]),
+        ..Ask::default()
+    };
+    let facts = session.facts(None, hashes)?;
+    let pipeline = session.pipeline();
+    let ground = Ground {
+        config: &session.config,
+        environment: &session.effective,
+        stages: &session.stages,
+        settings: &session.settings,
+        facts: &facts,
+        pipeline: &pipeline,
+        lost: &BTreeSet::new(),
+    };
+    let mut decided = decide::release(ground, &ask)?;
+    let decision = &decided.decisions[service];
+    if let Some(version) = decision.outcome.version().or(decision.previous.as_ref())
+        && let Some(found) = decided.release.services.get_mut(service)
+    {
+        found.version = version.clone();
+    }
+    let order = Order {
+        ask,
+        since: None,
+        source: Source::Fresh,
+        purpose: Purpose::Show,
+        outputs: Vec::new(),
+        timings: false,
+    };
+    let stages = Stage::ALL.into_iter().filter(|stage| *stage < Stage::Push).collect();
+    plan_of(session, &order, stages, &decided.release, &[], hashes)
 }
 
 /// Whether a run may make something public, so that it must be of a commit.
@@ -111,13 +152,7 @@ fn needs_versions(ask: &Ask) -> bool {
     !ask.snapshot && !matches!(ask.target, Goal::Stage(Stage::Lint | Stage::Test | Stage::Build))
 }
 
-fn plan_of(
-    session: &Session,
-    order: &Order,
-    release: &Release,
-    finish: &[ReleaseRecord],
-    hashes: &mut Hashes,
-) -> anyhow::Result<Plan<Action>> {
+fn stages(order: &Order) -> BTreeSet<Stage> {
     let mut stages: BTreeSet<Stage> = match order.ask.target {
         Goal::Release => Stage::ALL.into(),
         Goal::Stage(stage) => plan::closure(stage),
@@ -132,6 +167,17 @@ fn plan_of(
     if order.ask.snapshot {
         stages.remove(&Stage::Tag);
     }
+    stages
+}
+
+fn plan_of(
+    session: &Session,
+    order: &Order,
+    stages: BTreeSet<Stage>,
+    release: &Release,
+    finish: &[ReleaseRecord],
+    hashes: &mut Hashes,
+) -> anyhow::Result<Plan<Action>> {
     let cache = Cache::new(&session.workspace.cache);
     let mut draft = Draft::new(
         release,

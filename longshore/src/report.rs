@@ -3,6 +3,7 @@
 //! What is for eyes goes to stderr; stdout carries the result alone. A reader that went away (`| head`)
 //! ends nothing.
 
+pub mod explain;
 mod json;
 pub mod lines;
 pub mod measure;

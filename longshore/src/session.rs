@@ -35,6 +35,8 @@ pub struct Session {
     pub stages: StageSettings,
     pub settings: BTreeMap<String, ServiceSettings>,
     pub offline: bool,
+    /// Nothing is kept of what is found out.
+    pub read_only: bool,
     /// The pipeline's file, from the root.
     pub pipeline: PathBuf,
 }
@@ -108,6 +110,7 @@ impl Session {
             effective,
             config,
             offline: global.offline,
+            read_only: false,
         })
     }
 
@@ -143,6 +146,7 @@ impl Session {
                 go: &go,
                 environment: &self.environment,
                 cancel: &self.cancel,
+                read_only: self.read_only,
             },
             scope: &scope,
             prefix: &prefix,
@@ -151,8 +155,10 @@ impl Session {
             pipeline: &pipeline,
         };
         let facts = gather::facts(&mut self.git, inquiry, hashes)?;
-        // A failure costs only time in the next run.
-        let _ = hashes.save();
+        if !self.read_only {
+            // A failure costs only time in the next run.
+            let _ = hashes.save();
+        }
         Ok(facts)
     }
 

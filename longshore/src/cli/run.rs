@@ -96,6 +96,7 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
             let mut session = Session::open(&global, environment, cancel)?;
             run_pipeline::plan(&mut session, &order, args.format)
         }
+        Command::Explain(args) => super::explain::explain(&global, environment, cancel, &args),
         Command::Check => super::check::check(&global, environment, cancel),
         Command::Base(BaseCommand::Check(args)) => {
             super::base::check(&global, &environment, cancel, args.format)

@@ -40,6 +40,8 @@ struct Entry {
 pub struct StatIndex {
     file: PathBuf,
     entries: HashMap<PathBuf, Entry>,
+    /// The newest change of any file that was asked for, in nanoseconds since 1970.
+    newest: i128,
     changed: bool,
 }
 
@@ -47,12 +49,13 @@ impl StatIndex {
     /// Reads the index; where there is none, or a damaged one, starts from nothing.
     pub fn load(file: &Path) -> Self {
         let entries = std::fs::read_to_string(file).ok().and_then(|text| parse(&text)).unwrap_or_default();
-        Self { file: file.to_owned(), entries, changed: false }
+        Self { file: file.to_owned(), entries, newest: 0, changed: false }
     }
 
     /// The digest of a file's content. `metadata` is that of the file itself, links followed.
     pub fn digest(&mut self, path: &Path, metadata: &Metadata) -> anyhow::Result<Digest> {
         let status = status_of(metadata);
+        self.newest = self.newest.max(status.map_or(i128::MAX, |status| status.changed));
         if let Some(status) = status
             && let Some(entry) = self.entries.get(path)
             && entry.status == status
@@ -69,6 +72,13 @@ impl StatIndex {
             }
         }
         Ok(digest)
+    }
+
+    /// Whether a file of those that were asked for may have changed since a time after 1970. Kernels keep times
+    /// by their own ticks, a hundredth of a second at most.
+    pub fn changed_since(&self, time: Duration) -> bool {
+        const TICK: i128 = 10_000_000;
+        self.newest + TICK >= i128::try_from(time.as_nanos()).unwrap_or(0)
     }
 
     pub fn save(&mut self) -> anyhow::Result<()> {

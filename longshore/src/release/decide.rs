@@ -18,7 +18,7 @@ use crate::version::reason::Inputs;
 use crate::version::{Bump, Decision, Mode, Outcome, Request, Service, VersionError, decide};
 
 /// What the user asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Ask {
     pub target: Goal,
     /// None: the affected ones.
@@ -36,9 +36,10 @@ pub struct Ask {
     pub variants: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Goal {
     /// What gets a new version is taken through every stage.
+    #[default]
     Release,
     /// What is affected is taken through this stage and those that it needs.
     Stage(Stage),

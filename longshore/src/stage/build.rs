@@ -85,7 +85,8 @@ pub fn why(target: &Target, platform: &Platform, workspace: &Workspace) -> Strin
     }
 }
 
-fn inputs_file(workspace: &Workspace, target: &Target, platform: &Platform) -> PathBuf {
+/// Where the inputs of a target's last build in this clone are kept.
+pub fn inputs_file(workspace: &Workspace, target: &Target, platform: &Platform) -> PathBuf {
     workspace.state.join("inputs").join(&target.service).join(platform.slug())
 }
 

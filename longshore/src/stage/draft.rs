@@ -26,6 +26,9 @@ pub enum Source {
     Join(Vec<PathBuf>),
 }
 
+/// The name of the input that says for which of a module's services a gate runs.
+pub const SELECTION: &str = "selection";
+
 /// What the jobs are made of and where they go.
 #[derive(Debug)]
 pub struct Draft<'a> {
@@ -133,6 +136,14 @@ impl<'a> Draft<'a> {
             inputs.add(format!("variable {variable}"), value);
         }
         Ok(inputs)
+    }
+
+    /// How Go is run for a module, without where the repository lies.
+    pub fn portable(&self, setting: &Setting) -> Setting {
+        let mut setting = setting.clone();
+        setting.module = self.workspace.shown(&setting.module).to_owned();
+        setting.work = setting.work.map(|work| self.workspace.shown(&work).to_owned());
+        setting
     }
 
     /// The key of work over `inputs`, whether the cache knows that it ended well, and why it must run.

@@ -2,6 +2,7 @@
 //! variants of it; no daemon, no Dockerfile. Same inputs, same bytes.
 
 pub mod dockerfile;
+pub mod inputs;
 pub mod jobs;
 pub mod output;
 mod root;
@@ -128,6 +129,7 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         config: config.digest,
         size: image.layers_size,
     };
+    inputs::remember(spec, &binary.digest, scope);
     let note = crate::report::measure::bytes(image.layers_size);
     Ok(Finish { output: Output::Manifest(output), cached: known, note })
 }

@@ -43,6 +43,8 @@ pub struct Question<'a> {
     pub go: &'a Path,
     pub environment: &'a Environment,
     pub cancel: &'a Cancel,
+    /// What Go lists is not kept.
+    pub read_only: bool,
 }
 
 /// Looks at every service of `services`.

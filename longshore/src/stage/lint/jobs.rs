@@ -8,7 +8,7 @@ use crate::facts::go::Setting;
 use crate::plan::{JobId, Stage};
 use crate::release::ServiceRelease;
 use crate::stage::Action;
-use crate::stage::draft::{Draft, Sketch};
+use crate::stage::draft::{Draft, SELECTION, Sketch};
 
 /// A module's tools get this long each.
 const TIMEOUT: Duration = Duration::from_secs(900);
@@ -61,7 +61,11 @@ pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
         if let Some(file) = lint_settings {
             inputs.add(draft.workspace.shown(&file).to_string_lossy(), draft.hashes.file(&file)?);
         }
-        inputs.add("lint", format!("{} {spec:?}", super::VERSION));
+        let (tags, checks): (Vec<Check>, Vec<Check>) =
+            spec.checks.iter().cloned().partition(|check| matches!(check, Check::Tags { .. }));
+        let options = LintSpec { setting: draft.portable(setting), checks, ..spec.clone() };
+        inputs.add("lint", format!("{} {options:?}", super::VERSION));
+        inputs.add(SELECTION, format!("{tags:?}"));
         let (key, state, why) = draft.kept(crate::cache::Bucket::Lint, &inputs, &format!("lint-{module}"));
         draft.add(Sketch {
             id: JobId::new(Stage::Lint, &[&module]),

@@ -8,7 +8,7 @@ use crate::facts::go::Setting;
 use crate::plan::{JobId, Stage};
 use crate::release::ServiceRelease;
 use crate::stage::Action;
-use crate::stage::draft::{Draft, Sketch};
+use crate::stage::draft::{Draft, SELECTION, Sketch};
 
 /// One job a module, over the packages of it that its subjects are made of; found done where nothing in
 /// the module, nor in the files and variables that its tests are said to read, changed.
@@ -35,7 +35,9 @@ pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
             inputs: settings.inputs.clone(),
         };
         let mut inputs = draft.module_inputs(setting, services[0])?;
-        inputs.add("test", format!("{} {spec:?}", super::VERSION));
+        let options = TestSpec { setting: draft.portable(setting), packages: Vec::new(), ..spec.clone() };
+        inputs.add("test", format!("{} {options:?}", super::VERSION));
+        inputs.add(SELECTION, spec.packages.join(" "));
         for name in &settings.env {
             let value = draft.environment.get(name).unwrap_or_default();
             // Only a digest of it: a variable may be a secret.

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use super::{Group, Question};
 use crate::facts::go::{Listing, Package, Toolchain, list};
 use crate::fault::{Exit, Fault};
 use crate::fingerprint::{self, Hashes, Preimage, Roots};
-use crate::host::files;
+use crate::host::{clock, files};
 use crate::oci::types::Digest;
 
 /// A listing with the fingerprint of everything that it was made from.
@@ -26,8 +27,8 @@ pub(super) struct Kept {
 pub(super) enum Known {
     /// Of an earlier run.
     Kept(Kept),
-    /// Of Go, now.
-    Listed(Listing),
+    /// Of Go, asked at that time since 1970.
+    Listed(Duration, Listing),
 }
 
 /// Asks Go for the listings that no earlier run has kept, several at once, while `other` runs.
@@ -47,7 +48,9 @@ pub(super) fn beside<T>(
                 threads.spawn(|| {
                     let mut answers = Vec::new();
                     while let Some(index) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        answers.push((*index, ask(question, groups[*index]).map(Known::Listed)));
+                        let started = clock::now_precise();
+                        let listed = ask(question, groups[*index]);
+                        answers.push((*index, listed.map(|listing| Known::Listed(started, listing))));
                     }
                     answers
                 })
@@ -90,7 +93,7 @@ pub(super) fn settle(
     programs: &Preimage,
     hashes: &mut Hashes,
 ) -> anyhow::Result<Listing> {
-    let listing = match known {
+    let (started, listing) = match known {
         // A folder that is gone is an error here, and a reason to ask Go again.
         Known::Kept(kept)
             if made_from(question, group, &kept.listing, chosen, programs, hashes)
@@ -98,13 +101,16 @@ pub(super) fn settle(
         {
             return Ok(kept.listing);
         }
-        Known::Kept(_) => ask(question, group)?,
-        Known::Listed(listing) => listing,
+        Known::Kept(_) => (clock::now_precise(), ask(question, group)?),
+        Known::Listed(started, listing) => (started, listing),
     };
     refuse_absolute_replacements(&listing)?;
     let made_from = made_from(question, group, &listing, chosen, programs, hashes)?;
     let kept = Kept { made_from, listing };
-    files::write(&file(question, group)?, &serde_json::to_vec(&kept)?)?;
+    // What was edited while Go looked at it may not be what it saw.
+    if !question.read_only && !hashes.changed_since(started) {
+        files::write(&file(question, group)?, &serde_json::to_vec(&kept)?)?;
+    }
     Ok(kept.listing)
 }
 

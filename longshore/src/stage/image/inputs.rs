@@ -1,0 +1,53 @@
+//! What an image follows from, named: kept with each run, so that `explain` can say what changed.
+
+use std::path::PathBuf;
+
+use super::{ImageSpec, VERSION};
+use crate::fingerprint::{Hashes, Preimage};
+use crate::host::files;
+use crate::oci::types::Digest;
+use crate::stage::Scope;
+use crate::workspace::Workspace;
+
+/// Every input of an image. `binary`: absent where it is not made yet.
+///
+/// # Errors
+/// A file that can't be read.
+pub fn inputs(spec: &ImageSpec, binary: Option<&Digest>, hashes: &mut Hashes) -> anyhow::Result<Preimage> {
+    let mut inputs = Preimage::default();
+    inputs.add("image stage", VERSION.to_string());
+    inputs.add("binary", binary.map_or_else(|| "not built yet".to_owned(), ToString::to_string));
+    inputs.add("base", format!("{:?}", spec.base));
+    inputs.add("user", &spec.user);
+    inputs.add("compression", format!("{:?}", spec.compression));
+    inputs.add("commit's time", spec.created.to_string());
+    if let Some(port) = spec.port {
+        inputs.add("port", port.to_string());
+    }
+    for (name, value) in &spec.labels {
+        inputs.add(format!("label {name}"), value);
+    }
+    for (name, value) in &spec.env {
+        inputs.add(format!("build-arg {name}"), value);
+    }
+    for (target, source) in &spec.files {
+        let value = if source.is_dir() { hashes.tree(source)? } else { hashes.file(source)? };
+        inputs.add(format!("file {target}"), value);
+    }
+    Ok(inputs)
+}
+
+/// Where the inputs of the last run in this clone are kept.
+pub fn file(workspace: &Workspace, spec: &ImageSpec) -> PathBuf {
+    let name = format!("image-{}", spec.platform.slug());
+    workspace.state.join("inputs").join(&spec.service).join(name)
+}
+
+/// Keeps them. A failure costs only the explanation.
+pub(super) fn remember(spec: &ImageSpec, binary: &Digest, scope: &Scope<'_>) {
+    let kept = inputs(spec, Some(binary), &mut Hashes::of(scope.workspace))
+        .and_then(|inputs| files::write(&file(scope.workspace, spec), inputs.to_text().as_bytes()));
+    if let Err(error) = kept {
+        scope.progress.warning(&format!("{error:#}"), None);
+    }
+}
