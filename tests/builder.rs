@@ -29,12 +29,16 @@ pub(crate) fn built(path: &str) -> Option<PathBuf> {
 impl Builder {
     /// `None` where the machine has none, or the user is not root.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// As [`Builder::start`], with its state in this folder.
+    pub(crate) fn start_in(folder: tempfile::TempDir) -> Option<Self> {
         let (program, _) = (built("buildkit-0.29.0/buildkitd")?, tool("runc")?);
         if !nix::unistd::geteuid().is_root() {
             skip("buildkitd needs root");
             return None;
         }
-        let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let (root, address) = (folder.path().join("root"), format!("tcp://127.0.0.1:{port}"));
         let args = ["--root", root.to_str().unwrap(), "--addr", &address, "--config", "/dev/null"];

@@ -8,6 +8,7 @@
 mod affected;
 mod bases;
 mod builder;
+mod builds;
 mod cluster;
 mod containers;
 mod context;

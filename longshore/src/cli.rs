@@ -6,6 +6,7 @@ pub mod context;
 pub mod deploy;
 pub mod doctor;
 pub mod explain;
+pub mod init;
 pub mod pipeline;
 pub mod run;
 pub mod setup;
@@ -145,6 +146,8 @@ pub enum Command {
     Supervise { folder: PathBuf },
     /// Install the tools that pipeline.toml pins
     Setup,
+    /// Write files that a repository starts with, never over one that is there
+    Init(InitArgs),
     /// Say what this machine has, what is missing, and the command that mends it
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
@@ -336,6 +339,19 @@ pub struct LogsArgs {
     /// Go on with what comes, until interrupted
     #[arg(long, env = "LONGSHORE_FOLLOW", value_parser = BoolishValueParser::new())]
     pub follow: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct InitArgs {
+    /// A Dockerfile for this service, beside its main package
+    #[arg(long, value_name = "SERVICE")]
+    pub dockerfile: String,
+    /// What its image stands on
+    #[arg(long, value_name = "BASE", default_value = "distroless", env = "LONGSHORE_BASE")]
+    pub base: crate::dockerfile::template::Base,
+    /// Take golang and the base from below HOST/PATH instead of their own registries
+    #[arg(long, value_name = "HOST/PATH", env = "LONGSHORE_MIRROR")]
+    pub mirror: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -5,6 +5,7 @@ pub mod advice;
 pub mod arguments;
 pub mod context;
 pub mod ignore;
+pub mod template;
 mod words;
 
 use std::collections::BTreeSet;

@@ -368,6 +368,10 @@ impl Engine {
         for cache in &spec.cache_to {
             built = built.args(["--cache-to", reference(cache)]);
         }
+        // It knows the context's own alone.
+        if let Some(file) = crate::facts::context::ignore_file(&spec.file, &spec.context) {
+            built = built.arg("--ignorefile").arg(file);
+        }
         build.run(built.arg(&spec.context), || true)?;
         let target = format!("oci:{}:image", folder.display());
         let push = command().args(["push", "--quiet", &build.name, &target]).timeout(COPY).run(cancel);

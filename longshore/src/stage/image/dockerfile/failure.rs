@@ -37,9 +37,12 @@ const OUTSIDE: &[&str] = &[
 pub(super) fn of(service: &str, said: &str, answers: impl Fn() -> bool) -> Fault {
     // A step may print anything: only what the engine says at its end counts.
     let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
-    let last = lines[lines.len().saturating_sub(12)..].join("\n").to_lowercase();
+    let end = |count: usize| lines[lines.len().saturating_sub(count)..].join("\n").to_lowercase();
+    let last = end(12);
     let says = |words: &[&str]| words.iter().any(|word| last.contains(word));
-    if says(DISK) {
+    // What a step said of the disk stands above the excerpt of the Dockerfile.
+    let above = end(40);
+    if DISK.iter().any(|word| above.contains(word)) {
         return Fault::new(Exit::Machine, format!("the build of `{service}` found no room on the disk"))
             .hint("make room (`docker builder prune` gives up the build cache), then run it again");
     }
@@ -77,6 +80,10 @@ mod tests {
             ("failed to solve: failed to compute cache key: \"/nope\": not found", Exit::Failed),
             ("write /var/lib/docker/x: no space left on device", Exit::Machine),
             ("error reading from server: EOF", Exit::Machine),
+            (
+                "#5 dd: error writing '/big': No space left on device\n#5 ERROR\n---\n>\n---\nDockerfile:3\n---\n1\n2\n3\n4\n---\nERROR: did not complete successfully: exit code: 1",
+                Exit::Machine,
+            ),
             ("failed to do request: Head \"https://r/v2/\": dial tcp: lookup r: no such host", Exit::Outside),
         ] {
             assert_eq!(of("api", said, || true).exit, exit, "{said}");
