@@ -24,6 +24,7 @@ mod hostile;
 mod images;
 mod local;
 mod process;
+mod promote;
 mod readme;
 mod registry;
 mod remote;

@@ -8,6 +8,8 @@ pub mod doctor;
 pub mod explain;
 pub mod init;
 pub mod pipeline;
+pub mod promote;
+pub mod rescan;
 pub mod run;
 pub mod setup;
 pub mod status;
@@ -115,7 +117,7 @@ pub enum Command {
     /// Build images, and with --env the variants of that environment
     Image(ImageArgs),
     /// Scan the images with Trivy
-    Scan(StageArgs),
+    Scan(ScanArgs),
     /// Run the images and wait for their health
     Verify(StageArgs),
     /// Send the images by digest, refusing any without its verdicts
@@ -135,6 +137,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Bring released versions into an environment, and put back what ran if they are not healthy
     Deploy(DeployArgs),
+    /// Bring what one environment runs, verified, to another: the same digests, or the reasons why not
+    Promote(PromoteArgs),
     /// Bring back what ran in an environment before
     Rollback(RollbackArgs),
     /// Print what an environment's services print
@@ -300,6 +304,34 @@ pub struct DeployArgs {
     /// Services, each with a version by choice; without any, those that do not run as they are released
     #[arg(value_name = "SERVICE[@VERSION]")]
     pub services: Vec<String>,
+    /// Show what would change, and change nothing
+    #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ScanArgs {
+    #[command(flatten)]
+    pub stage: StageArgs,
+    /// Scan again what the environment runs, by digest, and record what is found
+    #[arg(long, env = "LONGSHORE_DEPLOYED", value_parser = BoolishValueParser::new())]
+    pub deployed: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PromoteArgs {
+    /// Services; without any, those that do not run as in --from
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// The environment that runs them, verified
+    #[arg(long, value_name = "ENV", env = "LONGSHORE_FROM")]
+    pub from: String,
+    /// The environment that they are to run in
+    #[arg(long, value_name = "ENV", env = "LONGSHORE_TO")]
+    pub to: String,
+    /// Record that you agree, and change nothing else
+    #[arg(long, env = "LONGSHORE_APPROVE", value_parser = BoolishValueParser::new())]
+    pub approve: bool,
     /// Show what would change, and change nothing
     #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub dry_run: bool,

@@ -13,6 +13,7 @@ pub mod image;
 pub mod kubernetes;
 pub mod metrics;
 pub mod process;
+pub mod promotion;
 pub mod record;
 pub mod rollout;
 pub mod site;

@@ -17,8 +17,8 @@ use crate::host::lock::{Lock, Wait};
 use crate::host::process::reap_stale;
 use crate::host::secrets::Secrets;
 use crate::journal::{self, Journal};
-use crate::pipeline::{Order, Prepared, make_folders, prepare};
-use crate::plan::{Job, Stage};
+use crate::pipeline::{Order, make_folders, prepare};
+use crate::plan::{Job, Plan, Stage};
 use crate::release::decide::Goal;
 use crate::report::{self, plan as render, style::Colour};
 use crate::results;
@@ -29,12 +29,12 @@ use crate::workspace::Workspace;
 
 /// Runs actions in their scope and keeps their outputs.
 #[derive(Debug)]
-struct Stages<'a> {
-    workspace: &'a Workspace,
-    environment: &'a Environment,
-    tools: ToolPaths,
-    keep_going: bool,
-    outputs: &'a Outputs,
+pub(super) struct Stages<'a> {
+    pub(super) workspace: &'a Workspace,
+    pub(super) environment: &'a Environment,
+    pub(super) tools: ToolPaths,
+    pub(super) keep_going: bool,
+    pub(super) outputs: &'a Outputs,
 }
 
 impl Runner<Action> for Stages<'_> {
@@ -97,7 +97,7 @@ pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Res
         report::note(&format!("offline: what the remote has is {age} old"));
     }
     let outputs = Outputs::default();
-    let tools = install(session, global, &prepared)?;
+    let tools = install(session, global, &prepared.plan)?;
     let mut reporter = report::open(global.progress, global.color, shown(global), &session.environment);
     let stages = Stages {
         workspace: &session.workspace,
@@ -220,8 +220,8 @@ fn secrets(session: &Session) -> Secrets {
 }
 
 /// The tools that this plan's jobs need, installed where they are missing.
-fn install(session: &Session, global: &Global, prepared: &Prepared) -> anyhow::Result<ToolPaths> {
-    let runs = |stage| prepared.plan.jobs.iter().any(|job| job.stage == stage);
+pub(super) fn install(session: &Session, global: &Global, plan: &Plan<Action>) -> anyhow::Result<ToolPaths> {
+    let runs = |stage| plan.jobs.iter().any(|job| job.stage == stage);
     let mut pinned = session.config.tools.clone();
     if !runs(Stage::Scan) {
         pinned.trivy = None;

@@ -70,7 +70,10 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
         Command::Lint(args) => stage(Stage::Lint, &global, &args, environment, cancel),
         Command::Test(args) => stage(Stage::Test, &global, &args, environment, cancel),
         Command::Build(args) => stage(Stage::Build, &global, &args, environment, cancel),
-        Command::Scan(args) => stage(Stage::Scan, &global, &args, environment, cancel),
+        Command::Scan(args) if args.deployed => {
+            super::rescan::rescan(&global, environment, cancel, &args.stage)
+        }
+        Command::Scan(args) => stage(Stage::Scan, &global, &args.stage, environment, cancel),
         Command::Verify(args) => stage(Stage::Verify, &global, &args, environment, cancel),
         Command::Push(args) => stage(Stage::Push, &global, &args, environment, cancel),
         Command::Tag(args) => stage(Stage::Tag, &global, &args, environment, cancel),
@@ -104,6 +107,7 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
         Command::Base(BaseCommand::Update) => super::base::update(&global, &environment, cancel),
         Command::Status(args) => super::status::status(&global, environment, cancel, &args),
         Command::Deploy(args) => super::deploy::deploy(&global, environment, cancel, &args),
+        Command::Promote(args) => super::promote::promote(&global, environment, cancel, &args),
         Command::Rollback(args) => super::deploy::rollback(&global, environment, cancel, &args),
         Command::Logs(args) => super::deploy::logs(&global, environment, cancel, &args),
         Command::Down(args) => super::deploy::down(&global, environment, cancel, &args),

@@ -10,11 +10,12 @@ use crate::deploy::workload::{Image, Workload};
 use crate::deploy::{Step, Target};
 use crate::fault::{Exit, Fault};
 use crate::host::environment::Environment;
-use crate::oci::destination::{Copied, Copying, Destination, Whereabouts, plain_hosts};
+use crate::oci::destination::{Copying, Destination, Whereabouts, plain_hosts};
 use crate::oci::layout::Layout;
 use crate::oci::registry::{Client, Options};
 use crate::oci::types::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
 use crate::platform::Platform;
+use crate::stage::ManifestOutput;
 use crate::stage::verify::root;
 
 /// Blobs at a time.
@@ -37,6 +38,10 @@ pub struct Made {
     pub descriptor: Descriptor,
     /// `X.Y.Z_ENV_HASH`; absent where the neutral image is what runs.
     pub tag: Option<String>,
+    /// The repository that has the neutral image, where that is another one: it is copied first.
+    pub source: Option<String>,
+    /// The version, as the neutral image's tag.
+    pub version: String,
 }
 
 /// An image whose layers are on this machine.
@@ -54,14 +59,14 @@ impl Local {
 }
 
 impl Store {
-    /// `registries`: all that may be asked, for what they say of TLS. `state`: the work tree's private folder.
+    /// `registries`: all that may be asked, for what they say of TLS. `cache`: the user's.
     ///
     /// # Errors
     /// [`Exit::Machine`] when the disk says no.
     pub fn open<'r>(
         registries: impl IntoIterator<Item = &'r Registry>,
         root: &Path,
-        state: &Path,
+        cache: &Path,
         environment: &Environment,
         cancel: &Cancel,
     ) -> anyhow::Result<Self> {
@@ -69,7 +74,7 @@ impl Store {
         Ok(Self {
             client: Client::new(environment, options, cancel),
             root: root.to_owned(),
-            documents: Layout::create(&state.join("documents"))?,
+            documents: Layout::create(&cache.join("images"))?,
             cancel: cancel.clone(),
         })
     }
@@ -108,7 +113,7 @@ impl Store {
             neutral: neutral.clone(),
             platforms,
         };
-        Ok(Made { image, descriptor, tag: None })
+        Ok(Made { image, descriptor, tag: None, source: None, version: String::new() })
     }
 
     /// Brings index, manifests and configs of an image here.
@@ -144,6 +149,9 @@ impl Store {
     /// # Errors
     /// Those of [`Destination::put_manifest`].
     pub fn send(&self, made: &Made) -> anyhow::Result<()> {
+        if let Some(source) = &made.source {
+            self.copy(source, made)?;
+        }
         let to = Destination::named(&made.image.repository, &self.root, &self.client)?;
         if to.manifest(&made.image.digest)?.is_none() {
             self.send_documents(&to, &made.descriptor)?;
@@ -175,32 +183,87 @@ impl Store {
         documents.iter().try_for_each(|document| to.put_manifest(document))
     }
 
-    /// Copies an image, by digest and with all its layers, from one repository to another.
-    ///
-    /// # Errors
-    /// [`Exit::Outside`] where the source has lost it; those of [`Destination::copy_image`].
-    pub fn copy(
-        &self,
-        from: &str,
-        to: &str,
-        digest: &Digest,
-        copying: Copying<'_>,
-    ) -> anyhow::Result<Copied> {
-        let source = Destination::named(from, &self.root, &self.client)?;
-        let target = match to.strip_prefix("oci:") {
+    /// Copies the neutral image, by digest and with its layers and whatever refers to it, to another
+    /// repository, and gives it its version's tag there.
+    fn copy(&self, source: &str, made: &Made) -> anyhow::Result<()> {
+        let from = Destination::named(source, &self.root, &self.client)?;
+        let to = match made.image.repository.strip_prefix("oci:") {
             Some(folder) => Destination::Layout(Layout::create(&self.root.join(folder))?),
-            None => Destination::named(to, &self.root, &self.client)?,
+            None => Destination::named(&made.image.repository, &self.root, &self.client)?,
         };
-        let top = self.documents_of(&source, digest)?;
-        for manifest in self.documents.manifests(&top)? {
-            let (parsed, _) = self.documents.read_image(&manifest.digest)?;
-            for layer in &parsed.layers {
-                if !target.has_blob(layer)? {
-                    source.fetch_blob(layer, &self.documents, &self.cancel)?;
-                }
+        let neutral = &made.image.neutral;
+        if to.manifest(neutral)?.is_none() {
+            self.copy_image(&from, &to, neutral)?;
+        }
+        for (tag, referrer) in from.referrers(neutral)? {
+            self.copy_image(&from, &to, &referrer)?;
+            if let Some(tag) = tag {
+                to.move_tag(&tag, &referrer)?;
             }
         }
-        target.copy_present(&self.documents, &top, copying)
+        let tag = made.version.parse().map_err(|error| anyhow::anyhow!("internal: {error}"))?;
+        to.set_tag_once(&tag, neutral)
+    }
+
+    /// Blobs first, then manifests, then what holds them; all of it looked at again.
+    fn copy_image(&self, from: &Destination, to: &Destination, digest: &Digest) -> anyhow::Result<()> {
+        let top = self.documents_of(from, digest)?;
+        let (mut missing, mut blobs, mut documents) = (Vec::new(), Vec::new(), Vec::new());
+        for manifest in self.manifests(&top)? {
+            let parsed: Manifest = self.documents.read_json(&manifest.digest)?;
+            for blob in parsed.layers.iter().chain([&parsed.config]) {
+                if !to.has_blob(blob)? {
+                    from.fetch_blob(blob, &self.documents, &self.cancel)?;
+                    missing.push(blob.clone());
+                }
+                blobs.push(blob.clone());
+            }
+            documents.push(self.documents.document(&manifest.digest)?);
+        }
+        let none = |_: u64, _: u64| {};
+        let copying = Copying {
+            parallel: PARALLEL,
+            sources: &[],
+            whereabouts: &Whereabouts::default(),
+            progress: &none,
+            cancel: &self.cancel,
+        };
+        to.send_blobs(&self.documents, &missing, copying)?;
+        documents.push(self.documents.document(&top.digest)?);
+        documents.iter().try_for_each(|document| to.put_manifest(document))?;
+        to.verify(&top, &blobs)
+    }
+
+    /// Of an index; a manifest is its own.
+    fn manifests(&self, top: &Descriptor) -> anyhow::Result<Vec<Descriptor>> {
+        if media_type::is_index(&top.media_type) {
+            return Ok(self.documents.read_json::<Index>(&top.digest)?.manifests);
+        }
+        Ok(vec![top.clone()])
+    }
+
+    /// One platform's image on this machine, with its layers, as a scan takes it.
+    ///
+    /// # Errors
+    /// [`Exit::Outside`] where the registry has lost it.
+    pub fn manifest(&self, workload: &Workload, platform: &Platform) -> anyhow::Result<ManifestOutput> {
+        let from = Destination::named(&workload.image.repository, &self.root, &self.client)?;
+        let digest =
+            workload.image.platforms.get(platform).ok_or_else(|| {
+                anyhow::anyhow!("internal: `{}` has no image for {platform}", workload.service)
+            })?;
+        self.documents_of(&from, digest)?;
+        let (manifest, _) = self.documents.read_image(digest)?;
+        for layer in &manifest.layers {
+            from.fetch_blob(layer, &self.documents, &self.cancel)?;
+        }
+        Ok(ManifestOutput {
+            layout: self.documents.root().to_owned(),
+            platform: platform.clone(),
+            digest: digest.clone(),
+            config: manifest.config.digest.clone(),
+            size: manifest.layers_size(),
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::deploy::workload::Workload;
 use crate::fault::{Exit, Fault};
 use crate::host::process::ProcessId;
 use crate::oci::types::Digest;
+use crate::verdict::Scan;
 
 /// The form of the records; a greater number is not read.
 pub const SCHEMA: u32 = 1;
@@ -30,11 +31,20 @@ pub struct State {
     /// Promotions that somebody has agreed to, by service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub approvals: BTreeMap<String, Approval>,
+    /// Scans of what runs here, made since it was released: by the neutral manifest's digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scans: BTreeMap<Digest, Rescan>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { schema: SCHEMA, holder: None, services: BTreeMap::new(), approvals: BTreeMap::new() }
+        Self {
+            schema: SCHEMA,
+            holder: None,
+            services: BTreeMap::new(),
+            approvals: BTreeMap::new(),
+            scans: BTreeMap::new(),
+        }
     }
 }
 
@@ -140,6 +150,19 @@ pub struct Approval {
     pub by: String,
     /// RFC 3339, UTC.
     pub at: String,
+}
+
+/// A scan of what runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rescan {
+    pub verdict: Scan,
+    /// Of the database: its `UpdatedAt` (RFC 3339).
+    pub database: Option<String>,
+    /// RFC 3339, UTC.
+    pub at: String,
+    pub by: String,
+    /// In a few words.
+    pub note: String,
 }
 
 /// A change that has ended.

@@ -64,8 +64,8 @@ impl<'a> Site<'a> {
             .filter_map(|name| config::environment(&session.config, name).ok())
             .map(|environment| environment.registry)
             .collect();
-        let (root, state) = (&session.workspace.root, &session.workspace.state);
-        let store = Store::open(&registries, root, state, &session.environment, &session.cancel)?;
+        let (root, cache) = (&session.workspace.root, &session.workspace.cache);
+        let store = Store::open(&registries, root, cache, &session.environment, &session.cancel)?;
         let workloads = session.config.services.iter();
         Ok(Self {
             by: session.git.identity()?.to_string(),
@@ -234,6 +234,7 @@ impl<'a> Site<'a> {
         };
         let mut made = self.store.variant(repository, &record.digest, &env)?;
         made.image.repository = self.repository(service);
+        made.version = record.version.to_string();
         if made.image.digest != record.digest {
             let hash = config::variant_hash(&env);
             made.tag = Some(format!("{}_{}_{hash}", record.version, self.name()));

@@ -71,6 +71,9 @@ pub struct PlatformRecord {
     pub size: u64,
     pub scan: Scan,
     pub verify: Verify,
+    /// Of the vulnerability database that the scan judged by: its `UpdatedAt` (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
 }
 
 impl ReleaseRecord {

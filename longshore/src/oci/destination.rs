@@ -177,6 +177,24 @@ impl Destination {
         }
     }
 
+    /// What refers to a manifest or index (distribution-spec, "Listing Referrers"): signatures, provenance;
+    /// where a registry has no such list, the tag that stands for one, with its own digest last.
+    ///
+    /// # Errors
+    /// As [`Destination::manifest`].
+    pub fn referrers(&self, digest: &Digest) -> anyhow::Result<Vec<(Option<Tag>, Digest)>> {
+        if let Self::Registry(remote) = self
+            && let Some(index) = remote.referrers(digest)?
+        {
+            return Ok(index.manifests.into_iter().map(|found| (None, found.digest)).collect());
+        }
+        let tag: Tag = match format!("sha256-{}", digest.hex()).parse() {
+            Ok(tag) => tag,
+            Err(_) => return Ok(Vec::new()),
+        };
+        Ok(self.resolve(&tag)?.map(|found| (Some(tag), found.digest)).into_iter().collect())
+    }
+
     /// What a tag stands for.
     ///
     /// # Errors
@@ -336,19 +354,6 @@ impl Destination {
         copying: Copying<'_>,
     ) -> anyhow::Result<Copied> {
         self.copy_blobs(from, blobs, copying)
-    }
-
-    /// As [`Destination::copy_image`], where `from` may lack blobs that are here.
-    ///
-    /// # Errors
-    /// As [`Destination::copy_image`].
-    pub fn copy_present(
-        &self,
-        from: &Layout,
-        target: &Descriptor,
-        copying: Copying<'_>,
-    ) -> anyhow::Result<Copied> {
-        self.copy_image(from, target, copying)
     }
 
     fn copy_blobs(

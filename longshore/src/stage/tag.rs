@@ -171,6 +171,7 @@ fn wanted(spec: &TagSpec, git: &Git, scope: &Scope<'_>) -> anyhow::Result<Vec<Re
                 digest: manifest.digest,
                 config: manifest.config,
                 size: manifest.size,
+                database: scan.as_ref().and_then(|record| record.database.clone()),
                 scan: scan.map_or(verdict::Scan::None, |record| record.verdict),
                 verify: verify.map_or(verdict::Verify::None, |record| record.verdict),
             };

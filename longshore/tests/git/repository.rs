@@ -123,6 +123,7 @@ pub(crate) fn local_ledger(git: &Git) -> Ledger<'_> {
 pub(crate) fn record(service: &str, version: &str, commit: &CommitId) -> ReleaseRecord {
     let digest = Digest::of(format!("{service} {version}").as_bytes());
     let image = PlatformRecord {
+        database: None,
         digest: digest.clone(),
         config: digest.clone(),
         size: 1234,

@@ -8,7 +8,7 @@ use crate::host::http::{Body, HttpError, Method, Origin, Response, joined, with_
 use crate::oci::image::Document;
 use crate::oci::layout::{DOCUMENT_LIMIT, Kind};
 use crate::oci::reference::Tag;
-use crate::oci::types::{Descriptor, Digest, media_type};
+use crate::oci::types::{Descriptor, Digest, Index, media_type};
 
 /// Pages of a list of tags; no registry that means well has more.
 const PAGES: usize = 1000;
@@ -46,6 +46,23 @@ impl Remote {
                 return Ok(None);
             }
             document(response, digest).map(Some)
+        })
+    }
+
+    /// The index of what refers to a manifest; `None` where the registry keeps no such list.
+    ///
+    /// # Errors
+    /// As [`Remote::manifest_by_tag`].
+    pub fn referrers(&self, digest: &Digest) -> anyhow::Result<Option<Index>> {
+        let url = self.url(&format!("referrers/{digest}"));
+        self.patiently(&format!("could not list what refers to `{digest}`"), |remote| {
+            let response = remote.send(&remote.pull_scope(), Method::Get, &url, Vec::new(), Body::Empty)?;
+            let response = remote.accept(response, &[200, 404])?;
+            if response.status == 404 {
+                return Ok(None);
+            }
+            // Something else than a list: as good as none.
+            Ok(serde_json::from_slice(&response.bytes(DOCUMENT_LIMIT)?).ok())
         })
     }
 
