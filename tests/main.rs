@@ -7,6 +7,7 @@
 
 mod affected;
 mod bases;
+mod bench;
 mod builder;
 mod builds;
 mod cluster;
