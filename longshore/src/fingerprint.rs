@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
@@ -25,11 +26,11 @@ pub use stat::StatIndex;
 /// Every input of one piece of work: its name, as a person would say it, and its value.
 /// Independent of where the repository, Go and its caches lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Preimage(BTreeMap<String, String>);
+pub struct Preimage(BTreeMap<Arc<str>, Arc<str>>);
 
 impl Preimage {
-    pub fn add(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.0.insert(name.into(), value.into());
+    pub fn add(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) {
+        self.0.insert(name.as_ref().into(), value.as_ref().into());
     }
 
     pub fn merge(&mut self, other: &Self) {
@@ -45,9 +46,9 @@ impl Preimage {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.0 {
-            text.push_str(&serde_json::Value::from(name.as_str()).to_string());
+            push_quoted(&mut text, name);
             text.push(' ');
-            text.push_str(&serde_json::Value::from(value.as_str()).to_string());
+            push_quoted(&mut text, value);
             text.push('\n');
         }
         text
@@ -58,7 +59,7 @@ impl Preimage {
         let mut inputs = BTreeMap::new();
         for line in text.lines() {
             let mut values = serde_json::Deserializer::from_str(line).into_iter::<String>();
-            inputs.insert(values.next()?.ok()?, values.next()?.ok()?);
+            inputs.insert(values.next()?.ok()?.into(), values.next()?.ok()?.into());
         }
         Some(Self(inputs))
     }
@@ -81,6 +82,17 @@ impl Preimage {
             1 => names.pop(),
             count => Some(format!("{} and {} more", names.swap_remove(0), count - 1)),
         }
+    }
+}
+
+/// As a JSON string. Nearly every name and value stands for itself.
+fn push_quoted(text: &mut String, word: &str) {
+    if word.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        text.push_str(&serde_json::Value::from(word).to_string());
+    } else {
+        text.push('"');
+        text.push_str(word);
+        text.push('"');
     }
 }
 
@@ -117,6 +129,9 @@ impl Roots {
 /// The names and contents directly in a folder.
 type Folder = Rc<Vec<(String, String)>>;
 
+/// What one package is made of, with its embed patterns, which can differ from platform to platform.
+type PackageInputs = (Vec<String>, Rc<Preimage>);
+
 /// Hashes of files and folders, each made once a run.
 #[derive(Debug)]
 pub struct Hashes {
@@ -124,12 +139,13 @@ pub struct Hashes {
     /// The folder of the engine's own results, which are no input of anything.
     results: PathBuf,
     folders: HashMap<PathBuf, Folder>,
+    packages: HashMap<PathBuf, Vec<PackageInputs>>,
 }
 
 impl Hashes {
     /// `results`: [`crate::workspace::Workspace::dist`].
     pub fn new(index: StatIndex, results: &Path) -> Self {
-        Self { index, results: results.to_owned(), folders: HashMap::new() }
+        Self { index, results: results.to_owned(), folders: HashMap::new(), packages: HashMap::new() }
     }
 
     /// With what earlier runs in this work tree have hashed.
@@ -242,26 +258,45 @@ fn name_of(name: &OsStr) -> String {
 pub fn of_packages(packages: &[&Package], roots: &Roots, hashes: &mut Hashes) -> anyhow::Result<Preimage> {
     let mut preimage = Preimage::default();
     for package in packages {
-        if package.dir.as_os_str().is_empty() {
-            continue; // `unsafe` and `C` have no files
+        if !package.dir.as_os_str().is_empty() {
+            // Services share most of their packages.
+            let known = hashes.packages.get(&package.dir).into_iter().flatten();
+            let known = known.clone().find(|(patterns, _)| *patterns == package.embed_patterns);
+            let one = match known {
+                Some((_, one)) => Rc::clone(one),
+                None => {
+                    let one = Rc::new(of_package(package, roots, hashes)?);
+                    let kept = (package.embed_patterns.clone(), Rc::clone(&one));
+                    hashes.packages.entry(package.dir.clone()).or_default().push(kept);
+                    one
+                }
+            };
+            preimage.merge(&one);
         }
-        let folder = hashes.folder(&package.dir)?;
-        let name = roots.name(&package.dir);
-        if package.dir.starts_with(&roots.repository) && !package.dir.starts_with(&roots.modcache) {
-            for (file, value) in folder.iter() {
-                preimage.add(if name.is_empty() { file.clone() } else { format!("{name}/{file}") }, value);
-            }
-            add_boundaries(&mut preimage, package, roots, hashes)?;
-        } else {
-            let mut hash = Sha256::new();
-            for (file, value) in folder.iter() {
-                hash.update(format!("{file}\0{value}\0"));
-            }
-            preimage.add(name, Digest::from_sha256(hash.finalize().into()).to_string());
+        // `unsafe` and `C` have no files.
+    }
+    Ok(preimage)
+}
+
+fn of_package(package: &Package, roots: &Roots, hashes: &mut Hashes) -> anyhow::Result<Preimage> {
+    let mut preimage = Preimage::default();
+    let folder = hashes.folder(&package.dir)?;
+    let name = roots.name(&package.dir);
+    if package.dir.starts_with(&roots.repository) && !package.dir.starts_with(&roots.modcache) {
+        for (file, value) in folder.iter() {
+            let file = if name.is_empty() { file.clone() } else { format!("{name}/{file}") };
+            preimage.add(file, value);
         }
-        if !package.standard {
-            add_embeds(&mut preimage, package, roots, hashes)?;
+        add_boundaries(&mut preimage, package, roots, hashes)?;
+    } else {
+        let mut hash = Sha256::new();
+        for (file, value) in folder.iter() {
+            hash.update(format!("{file}\0{value}\0"));
         }
+        preimage.add(name, Digest::from_sha256(hash.finalize().into()).to_string());
+    }
+    if !package.standard {
+        add_embeds(&mut preimage, package, roots, hashes)?;
     }
     Ok(preimage)
 }
@@ -358,7 +393,7 @@ mod tests {
     use super::*;
 
     fn preimage(inputs: &[(&str, &str)]) -> Preimage {
-        Preimage(inputs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect())
+        Preimage(inputs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect())
     }
 
     #[test]

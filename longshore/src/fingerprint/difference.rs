@@ -19,11 +19,19 @@ impl Preimage {
     /// Each input that differs from `before`, files first.
     pub fn changes(&self, before: &Self) -> Vec<InputChange> {
         // A file that is looked for and not there says as little as none.
-        let value = |of: &Self, name: &str| of.0.get(name).filter(|value| *value != "absent").cloned();
-        let names: std::collections::BTreeSet<&String> = self.0.keys().chain(before.0.keys()).collect();
+        let value = |of: &Self, name: &str| {
+            let value = of.0.get(name).filter(|value| &***value != "absent");
+            value.map(|value| value.to_string())
+        };
+        let names: std::collections::BTreeSet<&str> =
+            self.0.keys().chain(before.0.keys()).map(|name| &**name).collect();
         let mut changes: Vec<InputChange> = names
             .into_iter()
-            .map(|name| InputChange { input: name.clone(), from: value(before, name), to: value(self, name) })
+            .map(|name| InputChange {
+                input: name.to_owned(),
+                from: value(before, name),
+                to: value(self, name),
+            })
             .filter(|change| change.from != change.to)
             .collect();
         changes.sort_by_key(|change| !change.names_file());

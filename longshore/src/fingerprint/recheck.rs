@@ -17,10 +17,11 @@ impl Preimage {
     /// A file that can't be read.
     pub fn changed(&self, repository: &Path, hashes: &mut Hashes) -> anyhow::Result<Option<String>> {
         let mut folders: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
-        for (name, value) in self.0.iter().filter(|(name, value)| is_path(name, value)) {
+        let inputs = self.0.iter().map(|(name, value)| (&**name, &**value));
+        for (name, value) in inputs.filter(|(name, value)| is_path(name, value)) {
             let path = repository.join(name);
             if path.is_dir() && !path.is_symlink() {
-                if *value != hashes.tree(&path)? && *value != flat(&path, hashes)? {
+                if value != hashes.tree(&path)? && value != flat(&path, hashes)? {
                     return Ok(Some(name.trim_end_matches('/').to_owned()));
                 }
                 continue;

@@ -25,6 +25,7 @@ pub enum Action {
     Adopt(adopt::AdoptSpec),
     Scan(scan::ScanSpec),
     Verify(verify::VerifySpec),
+    Ready(push::ReadySpec),
     Push(push::PushSpec),
     Tag(Box<tag::TagSpec>),
 }
@@ -73,6 +74,7 @@ impl Action {
             Self::Adopt(spec) => adopt::run(spec, scope),
             Self::Scan(spec) => scan::run(spec, scope),
             Self::Verify(spec) => verify::run(spec, scope),
+            Self::Ready(spec) => push::run_ready(spec, scope),
             Self::Push(spec) => push::run(spec, scope),
             Self::Tag(spec) => tag::run(spec, scope),
         }

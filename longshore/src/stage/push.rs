@@ -44,13 +44,20 @@ pub struct PushSpec {
     /// The jobs that leave the manifests.
     pub manifests: BTreeMap<Platform, JobId>,
     pub policy: Policy,
-    /// Other services of the same registry, whose repositories may hold some of the layers.
-    pub siblings: Vec<String>,
+    /// The services of the same registry, whose repositories may hold some of the layers.
+    pub siblings: Arc<[String]>,
     /// HEAD must still be this: the images say that they are of it.
+    pub commit: CommitId,
+}
+
+/// What must be true before anything leaves, beside that every gate has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadySpec {
+    /// HEAD must still be this.
     pub commit: CommitId,
     /// Of every service of the release: what must still be as committed. None for a snapshot, which may be of
     /// anything.
-    pub closures: Arc<Vec<Closure>>,
+    pub closures: Vec<Closure>,
 }
 
 impl Target {
@@ -67,21 +74,23 @@ impl Target {
     }
 }
 
-/// One job a subject; it waits for every gate of every service (invariant 5), and, where gates are left
-/// out, for every image: of a release that can't be whole nothing leaves.
+/// The job that waits for every gate of every service.
+fn ready_job() -> JobId {
+    JobId::new(Stage::Push, &[])
+}
+
+/// One job that waits for every gate of every service (invariant 5), and, where gates are left out, for every
+/// image: of a release that can't be whole nothing leaves. Behind it one job a subject.
 pub fn jobs(draft: &mut Draft<'_>) {
     let release = draft.release;
-    let before = [draft.gates(), draft.of(Stage::Build), draft.of(Stage::Image)].concat();
-    let committed = draft.source == Source::Fresh && !release.snapshot;
-    let closures =
-        release.subjects().filter(|_| committed).map(|(_, service)| service.inputs.closure.clone());
-    let closures = Arc::new(closures.collect::<Vec<_>>());
-    let names: Vec<String> = release.subjects().map(|(name, _)| name.clone()).collect();
-    for (name, service) in release.subjects() {
+    let subjects: Vec<_> = release.subjects().filter(|(name, _)| draft.has(&index_job(name))).collect();
+    if subjects.is_empty() {
+        return;
+    }
+    ready(draft);
+    let siblings: Arc<[String]> = release.subjects().map(|(name, _)| name.clone()).collect();
+    for (name, service) in subjects {
         let index = index_job(name);
-        if !draft.has(&index) {
-            continue;
-        }
         let manifests = service
             .image_platforms()
             .map(|platform| (platform.clone(), platform_job(name, platform)))
@@ -93,9 +102,8 @@ pub fn jobs(draft: &mut Draft<'_>) {
             index: index.clone(),
             manifests,
             policy: release.policy(),
-            siblings: names.iter().filter(|other| *other != name).cloned().collect(),
+            siblings: Arc::clone(&siblings),
             commit: release.commit.clone(),
-            closures: closures.clone(),
         };
         draft.add(Sketch {
             id: JobId::new(Stage::Push, &[name]),
@@ -103,7 +111,7 @@ pub fn jobs(draft: &mut Draft<'_>) {
             service: Some(name.clone()),
             platform: None,
             title: format!("{name} to {}", release.repository(name)),
-            needs: before.clone(),
+            needs: vec![ready_job(), index],
             cost: 5,
             state: State::Depends,
             why: "on every image and gate of every service".to_owned(),
@@ -112,17 +120,46 @@ pub fn jobs(draft: &mut Draft<'_>) {
     }
 }
 
-/// Sends what the registry lacks.
+fn ready(draft: &mut Draft<'_>) {
+    let release = draft.release;
+    let committed = draft.source == Source::Fresh && !release.snapshot;
+    let closures =
+        release.subjects().filter(|_| committed).map(|(_, service)| service.inputs.closure.clone());
+    let spec = ReadySpec { commit: release.commit.clone(), closures: closures.collect() };
+    draft.add(Sketch {
+        id: ready_job(),
+        stage: Stage::Push,
+        service: None,
+        platform: None,
+        title: "begins when every gate has passed".to_owned(),
+        needs: [draft.gates(), draft.of(Stage::Build), draft.of(Stage::Image)].concat(),
+        cost: 0,
+        state: State::Depends,
+        why: "on every image and gate of every service".to_owned(),
+        action: Action::Ready(spec),
+    });
+}
+
+/// Looks whether HEAD and the sources are what they were when the run began.
 ///
 /// # Errors
-/// [`Exit::Gate`] for a digest without its verdicts; [`Exit::Machine`] where HEAD moved or a source was
-/// edited meanwhile; the registry's own otherwise.
-pub fn run(spec: &PushSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
+/// [`Exit::Machine`] where they are not.
+pub fn run_ready(spec: &ReadySpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let git = Git::open(&scope.workspace.root, scope.cancel)?;
     git.recheck(&spec.commit)?;
     if !spec.closures.is_empty() {
         git.refuse_edits(|path| spec.closures.iter().any(|closure| closure.touches(path)))?;
     }
+    Ok(Finish { output: Output::Nothing, cached: false, note: "every gate has passed".to_owned() })
+}
+
+/// Sends what the registry lacks.
+///
+/// # Errors
+/// [`Exit::Gate`] for a digest without its verdicts; [`Exit::Machine`] where HEAD moved; the registry's own
+/// otherwise.
+pub fn run(spec: &PushSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
+    Git::open(&scope.workspace.root, scope.cancel)?.recheck(&spec.commit)?;
     let mut digests = BTreeMap::new();
     for (platform, job) in &spec.manifests {
         digests.insert(platform.clone(), scope.outputs.manifest(job)?.digest);
@@ -131,10 +168,11 @@ pub fn run(spec: &PushSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let destination = spec.target.destination(&spec.service, scope)?;
     let index = super::index(scope, &spec.index)?;
     let from = Layout::open(&scope.workspace.layout(&spec.service))?;
+    let others = spec.siblings.iter().filter(|name| **name != spec.service);
     let siblings: Vec<String> = match &spec.target.registry {
         Registry::Layouts(_) => Vec::new(),
-        Registry::Remote { path, .. } if path.is_empty() => spec.siblings.clone(),
-        Registry::Remote { path, .. } => spec.siblings.iter().map(|name| format!("{path}/{name}")).collect(),
+        Registry::Remote { path, .. } if path.is_empty() => others.cloned().collect(),
+        Registry::Remote { path, .. } => others.map(|name| format!("{path}/{name}")).collect(),
     };
     let sources: Vec<&str> = siblings.iter().map(String::as_str).collect();
     let progress = |done, total| scope.progress.bytes(done, Some(total));

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::listing::Graph;
 use super::{Listing, Package, Setting, Toolchain, module_of, toolchain, work_of};
 use crate::cancel::Cancel;
 use crate::closure::{Closure, ContextClosure, RepoPath};
@@ -90,8 +91,12 @@ pub fn gather(
     for ((group, members), known) in groups.iter().zip(listed) {
         let (chosen, programs) = (&toolchains[&group.setting], &programs[&group.setting]);
         let listing = Arc::new(listings::settle(question, group, known?, chosen, programs, hashes)?);
+        let roots = Roots::new(&question.workspace.root, chosen);
+        let mut common = programs.clone();
+        common.merge(&listings::modules(group, &roots, hashes)?);
+        let listed = Listed { listing: &listing, graph: listing.graph(), chosen, roots, common };
         for (service, folder) in members.iter().zip(&group.folders) {
-            let inputs = of_service(question, group, service, folder, &listing, chosen, programs, hashes)?;
+            let inputs = of_service(question, group, service, folder, &listed, hashes)?;
             match found.get_mut(&service.name) {
                 None => {
                     found.insert(service.name.clone(), inputs);
@@ -139,17 +144,25 @@ fn setting(workspace: &Workspace, service: &ServiceSettings) -> anyhow::Result<S
     })
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, of a loop's body")]
+/// What the services that were listed together share.
+struct Listed<'a> {
+    listing: &'a Arc<Listing>,
+    graph: Graph<'a>,
+    chosen: &'a Toolchain,
+    roots: Roots,
+    /// Inputs of each of them: the toolchain's, and the module's own files.
+    common: Preimage,
+}
+
 fn of_service(
     question: Question<'_>,
     group: &Group,
     service: &ServiceSettings,
     folder: &Path,
-    listing: &Arc<Listing>,
-    chosen: &Toolchain,
-    programs: &Preimage,
+    listed: &Listed<'_>,
     hashes: &mut Hashes,
 ) -> anyhow::Result<ServiceInputs> {
+    let Listed { listing, chosen, .. } = *listed;
     let Some(main) = listing.in_folder(folder) else {
         let message = format!("Go knows no package in `{}`", service.package.display());
         return Err(Fault::new(Exit::Usage, message).into());
@@ -165,11 +178,9 @@ fn of_service(
             .hint("a service's package must be `package main`")
             .into());
     }
-    let packages = listing.closure(&main.import_path);
-    let roots = Roots::new(&question.workspace.root, chosen);
-    let mut files = fingerprint::of_packages(&packages, &roots, hashes)?;
-    files.merge(programs);
-    files.merge(&listings::modules(group, &roots, hashes)?);
+    let packages = listed.graph.closure(&main.import_path);
+    let mut files = fingerprint::of_packages(&packages, &listed.roots, hashes)?;
+    files.merge(&listed.common);
     let pure_go = !group.setting.cgo
         && packages.iter().all(|package| {
             package.standard || (package.cgo_files.is_empty() && package.swig_files.is_empty())

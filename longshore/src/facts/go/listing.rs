@@ -1,6 +1,6 @@
 //! `go list -deps`: the packages below a set of main packages, for one platform.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -102,22 +102,41 @@ impl Listing {
         self.packages.iter().rev().find(|package| package.dir == folder)
     }
 
-    /// `root` and everything that it imports, directly or not, by import path.
-    pub fn closure<'a>(&'a self, root: &'a str) -> Vec<&'a Package> {
-        let by_path: BTreeMap<&str, &Package> =
-            self.packages.iter().map(|package| (package.import_path.as_str(), package)).collect();
-        let mut seen = BTreeSet::new();
-        let mut waiting = vec![root];
-        while let Some(path) = waiting.pop() {
-            let Some(package) = by_path.get(path) else { continue };
-            if !seen.insert(path) {
-                continue;
-            }
-            for import in &package.imports {
-                waiting.push(package.import_map.get(import).unwrap_or(import));
+    /// Who imports whom.
+    pub fn graph(&self) -> Graph<'_> {
+        let places: HashMap<&str, usize> = self
+            .packages
+            .iter()
+            .enumerate()
+            .map(|(at, package)| (package.import_path.as_str(), at))
+            .collect();
+        let imports = |package: &Package| {
+            let path = |import| package.import_map.get(import).unwrap_or(import);
+            package.imports.iter().filter_map(|import| places.get(path(import).as_str()).copied()).collect()
+        };
+        Graph { packages: &self.packages, imports: self.packages.iter().map(imports).collect(), places }
+    }
+}
+
+/// The packages of a listing, and for each the places of those that it imports.
+#[derive(Debug)]
+pub struct Graph<'a> {
+    packages: &'a [Package],
+    imports: Vec<Vec<usize>>,
+    places: HashMap<&'a str, usize>,
+}
+
+impl<'a> Graph<'a> {
+    /// `root` and everything that it imports, directly or not, in the listing's order.
+    pub fn closure(&self, root: &str) -> Vec<&'a Package> {
+        let mut seen = vec![false; self.packages.len()];
+        let mut waiting: Vec<usize> = self.places.get(root).copied().into_iter().collect();
+        while let Some(at) = waiting.pop() {
+            if !std::mem::replace(&mut seen[at], true) {
+                waiting.extend(self.imports[at].iter().filter(|import| !seen[**import]));
             }
         }
-        self.packages.iter().filter(|package| seen.contains(package.import_path.as_str())).collect()
+        std::iter::zip(self.packages, seen).filter(|(_, seen)| *seen).map(|(package, _)| package).collect()
     }
 }
 
@@ -208,7 +227,8 @@ mod tests {
                 package("ex/cmd", &["net/http", "C"]),
             ],
         };
-        let paths: Vec<&str> = listing.closure("ex/cmd").iter().map(|p| p.import_path.as_str()).collect();
+        let paths: Vec<&str> =
+            listing.graph().closure("ex/cmd").iter().map(|p| p.import_path.as_str()).collect();
         assert_eq!(paths, ["vendor/golang.org/x/net/idna", "net/http", "ex/cmd"]);
     }
 }
