@@ -376,8 +376,11 @@ pub struct LogsArgs {
 #[derive(Clone, Debug, Args)]
 pub struct InitArgs {
     /// A Dockerfile for this service, beside its main package
-    #[arg(long, value_name = "SERVICE")]
-    pub dockerfile: String,
+    #[arg(long, value_name = "SERVICE", required_unless_present = "ci")]
+    pub dockerfile: Option<String>,
+    /// The workflow of a CI system, for the environment that `--env` names
+    #[arg(long, value_name = "PROVIDER", env = "LONGSHORE_CI")]
+    pub ci: Option<crate::ci::Provider>,
     /// What its image stands on
     #[arg(long, value_name = "BASE", default_value = "distroless", env = "LONGSHORE_BASE")]
     pub base: crate::dockerfile::template::Base,

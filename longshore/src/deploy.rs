@@ -8,6 +8,7 @@
 pub mod book;
 pub mod difference;
 pub mod docker;
+pub mod gitops;
 pub mod health;
 pub mod image;
 pub mod kubernetes;

@@ -23,6 +23,7 @@ pub mod affected;
 pub mod artifacts;
 pub mod cache;
 pub mod cancel;
+pub mod ci;
 pub mod cli;
 pub mod closure;
 pub mod config;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Global, InitArgs};
 use crate::cancel::Cancel;
+use crate::ci::{self, Provider};
 use crate::config::Located;
 use crate::dockerfile::template::{self, Image, Service};
 use crate::facts::go::module_of;
@@ -26,7 +27,33 @@ pub fn init(
     args: &InitArgs,
 ) -> anyhow::Result<u8> {
     let session = Session::open(global, environment, cancel)?;
-    dockerfile(&session, &args.dockerfile, args)
+    if let Some(name) = &args.dockerfile {
+        dockerfile(&session, name, args)?;
+    }
+    if let Some(provider) = args.ci {
+        workflow(&session, global, provider)?;
+    }
+    Ok(0)
+}
+
+/// The workflow of a CI system.
+fn workflow(session: &Session, global: &Global, provider: Provider) -> anyhow::Result<()> {
+    let text = provider.text(&ci::flow(&session.config, global.environment.as_deref())?);
+    let path = session.workspace.root.join(provider.path());
+    match files::read_optional(&path)? {
+        Some(there) if there == text.as_bytes() => {
+            report::note(&format!("{} is as it should be\n", provider.path()));
+        }
+        Some(_) => {
+            let message = format!("`{}` is there already and says something else", provider.path());
+            return Err(Fault::new(Exit::Usage, message).hint("move it away, and compare the two").into());
+        }
+        None => {
+            files::write(&path, text.as_bytes())?;
+            report::note(&format!("wrote {}\n", provider.path()));
+        }
+    }
+    Ok(())
 }
 
 fn dockerfile(session: &Session, name: &str, args: &InitArgs) -> anyhow::Result<u8> {

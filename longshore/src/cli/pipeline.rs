@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::timings::{self, Surroundings, Watch};
 use super::{Global, PlanFormat, ProgressChoice};
 use crate::cancel::Cancel;
+use crate::ci::told;
 use crate::config::SecretSource;
 use crate::diagnostic::render_all;
 use crate::event::Event;
@@ -62,6 +63,7 @@ impl Runner<Action> for Stages<'_> {
 pub fn plan(session: &mut Session, order: &Order, format: PlanFormat) -> anyhow::Result<u8> {
     let prepared = prepare(session, order, &mut session.hashes())?;
     let services = results::planned(&prepared);
+    told::planned(&session.environment, &services, &prepared.plan)?;
     report::result(&match format {
         PlanFormat::Text => render::text(&services, &prepared.plan, |_| None),
         PlanFormat::Json => render::json(&services, &prepared.plan)?,
@@ -126,9 +128,11 @@ pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Res
     drop(reporter);
     let artifacts = results::artifacts(session, &prepared, &outputs)?;
     artifacts.write(&session.workspace.dist)?;
+    let closing = results::closing(&prepared, &artifacts, &outputs, &summary, order);
     if global.progress != ProgressChoice::Quiet {
-        report::note(&results::closing(&prepared, &artifacts, &outputs, &summary, order));
+        report::note(&closing);
     }
+    told::summary(&session.environment, &prepared.decided.release.environment, &closing)?;
     if let Some(watch) = watch {
         leave(session, global, watch);
     }

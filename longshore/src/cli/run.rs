@@ -9,6 +9,7 @@ use clap::FromArgMatches as _;
 use super::pipeline as run_pipeline;
 use super::{BaseCommand, BumpChoice, Cli, Command, Global, ImageArgs, Selection, StageArgs, Versioning};
 use crate::cancel::Cancel;
+use crate::ci::told;
 use crate::diagnostic::render_error;
 use crate::fault::{Exit, exit_of};
 use crate::host::environment::Environment;
@@ -42,9 +43,10 @@ pub fn main() -> ExitCode {
     let cancel = Cancel::default();
     // Without a handler a signal ends this process at once, and the next run cleans up after it.
     let _signals = Signals::listen(&cancel);
-    let ended = dispatch(cli, environment, &cancel);
+    let ended = dispatch(cli, environment.clone(), &cancel);
     if let Err(error) = &ended {
         report::note(&render_error(error, colour));
+        report::note(&told::annotations(&environment, error));
     }
     match cancel.signal() {
         Some(2) => ExitCode::from(Exit::Interrupted as u8),

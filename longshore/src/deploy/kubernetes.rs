@@ -373,7 +373,7 @@ fn kubectl_name(object: &str) -> Option<String> {
 }
 
 /// Lets time pass, and looks meanwhile whether the run is to stop.
-fn pause(time: Duration, step: &Step<'_>) -> anyhow::Result<()> {
+pub(super) fn pause(time: Duration, step: &Step<'_>) -> anyhow::Result<()> {
     const LOOK: Duration = Duration::from_millis(50);
     let until = Instant::now() + time;
     loop {

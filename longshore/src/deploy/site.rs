@@ -9,6 +9,7 @@ use crate::config::deploy::DriverName;
 use crate::config::{self, EffectiveEnvironment, Registry, SecretSource};
 use crate::deploy::book::Book;
 use crate::deploy::docker::Docker;
+use crate::deploy::gitops::Gitops;
 use crate::deploy::image::{Made, Store};
 use crate::deploy::kubernetes::{self, Kubernetes};
 use crate::deploy::process::Processes;
@@ -341,6 +342,7 @@ pub fn driver(
         DriverName::Process => Ok(Box::new(Processes::new(target))),
         DriverName::Docker => Ok(Box::new(Docker::new(target)?)),
         DriverName::Kubernetes => Ok(Box::new(Kubernetes::new(target))),
+        DriverName::Gitops => Ok(Box::new(Gitops::new(target)?)),
         other => {
             let message = format!("the driver `{other}` is not in this build");
             Err(Fault::new(Exit::Usage, message).into())

@@ -15,6 +15,7 @@ use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::process::{Command, Output, ProcessError, Status};
 use crate::version::CommitId;
 
+mod bare;
 mod changes;
 mod history;
 mod identity;
@@ -23,6 +24,7 @@ mod objects;
 mod refs;
 mod tree;
 
+pub use bare::Edits;
 pub use identity::Identity;
 pub(crate) use network::without_credentials;
 pub use network::{Pushed, Update};

@@ -94,6 +94,17 @@ pub fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Adds to the end of a file, which is made: those that a CI system hands to every step.
+///
+/// # Errors
+/// [`Exit::Machine`] when the disk says no.
+pub fn append(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let shown = || format!("could not write `{}`", path.display());
+    let mut file =
+        std::fs::File::options().create(true).append(true).open(path).fault(Exit::Machine, shown())?;
+    file.write_all(bytes).fault(Exit::Machine, shown())
+}
+
 /// Removes the folders in `folder` whose names begin with `prefix`. One that stays is in the way of
 /// nothing, and is tried again by the next run.
 pub fn remove_folders(folder: &Path, prefix: &str) {

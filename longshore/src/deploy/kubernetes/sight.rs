@@ -1,6 +1,7 @@
 //! What an environment runs in a cluster, how that differs from what was applied, and from what would be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::deploy::kubernetes::manifest::{
 };
 use crate::deploy::kubernetes::options::Options;
 use crate::deploy::kubernetes::rollout::{Rollout, Seen, hopeless, is_ready, restarts};
-use crate::deploy::kubernetes::{KINDS, Kubernetes, kubectl_name, noted};
+use crate::deploy::kubernetes::{KINDS, Kubernetes, kubectl_name, noted, pause};
 use crate::deploy::workload::Workload;
 use crate::deploy::{Condition, Observed, Step};
 use crate::host::process::Status;
@@ -53,7 +54,7 @@ impl Kubernetes {
     }
 
     /// All services of the environment that the cluster has.
-    pub(super) fn observed(&self, step: &Step<'_>) -> anyhow::Result<BTreeMap<String, Observed>> {
+    pub(in crate::deploy) fn observed(&self, step: &Step<'_>) -> anyhow::Result<BTreeMap<String, Observed>> {
         let selector = format!(
             "app.kubernetes.io/instance={},app.kubernetes.io/managed-by={MANAGER}",
             self.frame.instance
@@ -70,6 +71,28 @@ impl Kubernetes {
             observed.insert(name.clone(), judged(&name, own, &more, &self.frame.namespace));
         }
         Ok(observed)
+    }
+
+    /// Waits until a controller has applied a workload, and then until that runs as it should.
+    ///
+    /// # Errors
+    /// [`crate::fault::Exit::Machine`]: the cluster can't be asked; else as [`crate::deploy::Driver::apply`].
+    pub(in crate::deploy) fn synced(&self, workload: &Workload, step: &Step<'_>) -> anyhow::Result<()> {
+        let wanted = workload.hash()?;
+        let pointer = format!("/metadata/annotations/{}", WORKLOAD.replace('/', "~1"));
+        loop {
+            let found = self.kubectl.get("deployments.apps", &workload.service, step.cancel)?;
+            if found.is_some_and(|found| text(&found, &pointer) == wanted) {
+                self.wait(workload, &workload.service, step)?;
+                return self.verify(workload, &workload.service, step);
+            }
+            if step.left().is_zero() {
+                let why = "was committed, and the controller has not applied it in time".to_owned();
+                return Err(self.unhealthy(workload, &workload.service, why, &Seen::default(), step));
+            }
+            step.progress.status("waiting for the controller");
+            pause(Duration::from_millis(500).min(step.left()), step)?;
+        }
     }
 
     /// The objects of a service that are of kinds which its overlays have brought.

@@ -3,6 +3,8 @@
 //! Plain words mean what the core schema of YAML 1.2 says. Anchors are followed as far as a document stays
 //! small; merge keys (`<<`) are no part of YAML 1.2 and are refused, since a reader would be misled.
 
+pub mod write;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -170,7 +170,7 @@ fn parse_list(text: &str) -> anyhow::Result<Vec<Ref>> {
 }
 
 /// Git's last words about a remote, without what could be a password in its address.
-fn unreachable(remote: &str, output: &Output) -> Fault {
+pub(super) fn unreachable(remote: &str, output: &Output) -> Fault {
     let said = String::from_utf8_lossy(&output.stderr);
     let telling =
         |line: &&str| line.starts_with("fatal:") || line.starts_with("error:") || line.starts_with("remote:");
