@@ -178,6 +178,26 @@ fn uploads(log: &str, path: &str, digest: &str) -> usize {
 }
 
 #[test]
+fn a_size_has_a_budget_and_an_explanation() {
+    let shop = Repository::new();
+    shop.quick(&["web"]).code(0);
+    shop.append("pipeline.toml", "[services.web.image]\nsize-budget = \"1MB\" # small\n");
+    shop.write("assets/big", "x".repeat(1 << 20));
+    shop.edit("pipeline.toml", "needs = [\"api\"]", "needs = [\"api\"]\nfiles = { \"/srv\" = \"assets\" }");
+    shop.commit("feat: more");
+    let line =
+        shop.read("pipeline.toml").lines().position(|line| line.starts_with("size-budget")).unwrap() + 1;
+    let refused = shop.longshore(&["image", "web"]).code(3).stderr_has("budget of 1000000 bytes");
+    refused.stderr_has(&format!("pipeline.toml:{line}:15")).stderr_has("--explain-size web");
+    let explained = shop.longshore(&["image", "--explain-size", "web"]).code(3);
+    let explained = explained.stdout_has("usr/local/bin/web").stdout_has("srv/big").stdout_has("0.1.0 had");
+    let own = explained.stdout.lines().filter(|line| line.starts_with("own ")).count();
+    assert_eq!(own, 3, "shared files, the service's own, the binary: {}", explained.stdout);
+    shop.edit("pipeline.toml", "\"1MB\"", "\"50MB\"");
+    shop.longshore(&["image", "web"]).code(0);
+}
+
+#[test]
 fn a_docker_daemon_has_bases_too() {
     let Some(_) = tool("skopeo") else { return };
     let Some(dockerd) = Dockerd::start() else { return };

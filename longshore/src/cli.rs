@@ -12,6 +12,7 @@ pub mod promote;
 pub mod rescan;
 pub mod run;
 pub mod setup;
+pub mod size;
 pub mod status;
 pub mod timings;
 
@@ -236,6 +237,9 @@ pub struct ImageArgs {
     /// List what the build of this service's Dockerfile is sent, and build nothing
     #[arg(long, value_name = "SERVICE", conflicts_with_all = ["join", "from", "services"])]
     pub context: Option<String>,
+    /// Make this service's image, and say what it is made of and how it differs from its last release
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["join", "services", "context", "dry_run"])]
+    pub explain_size: Option<String>,
     /// Also copy each image to oci:DIR, oci-archive:FILE, docker-archive:FILE or docker-daemon: (may be
     /// repeated); `{service}` in a path is the service's name
     #[arg(long, value_name = "TARGET", env = "LONGSHORE_OUTPUT")]

@@ -179,6 +179,8 @@ table! {
         ["user", USER] user: Option<Located<String>>,
         /// Of the layers; absent: gzip.
         ["compression"] compression: Option<Located<Compression>>,
+        /// Of all layers of a platform's image, compressed, as `20MB`: more fails the image stage.
+        ["size-budget"] size_budget: Option<Located<u64>>,
         /// More labels than the `org.opencontainers.image.*` that are always there.
         ["labels", keys NOT_EMPTY] labels: BTreeMap<String, Located<String>>,
         /// Moving tags by choice: any of `X.Y`, `X`, `latest`.

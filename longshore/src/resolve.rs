@@ -72,6 +72,8 @@ pub struct BuildSettings {
 /// What shapes an image, besides its binary, its version and its commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSettings {
+    /// Compressed bytes that a platform's image may have.
+    pub size_budget: Option<Located<u64>>,
     /// As written, for the platforms that have one; the others stand on scratch.
     pub bases: BTreeMap<Platform, Located<Base>>,
     pub user: String,
@@ -205,6 +207,7 @@ fn image(config: &Config, folder: &Path, service: &Service) -> ImageSettings {
     }
     let labels = shared.labels.iter().chain(&own.labels);
     ImageSettings {
+        size_budget: own.size_budget.clone().or_else(|| shared.size_budget.clone()),
         bases: platforms(config, service)
             .into_iter()
             .filter_map(|platform| {

@@ -82,6 +82,20 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
         Command::Image(ImageArgs { context: Some(service), .. }) => {
             super::context::context(&global, environment, cancel, &service)
         }
+        Command::Image(ImageArgs { explain_size: Some(service), mut stage, .. }) => {
+            stage.selection.services = vec![service.clone()];
+            stage.selection.all = true;
+            let order = order(Goal::Stage(Stage::Image), &global, &stage, BTreeSet::new(), &[])?;
+            let mut session = Session::open(&global, environment, cancel)?;
+            match run_pipeline::run(&mut session, &global, &order)? {
+                // Over its budget is when one wants to know.
+                code if code == 0 || code == Exit::Gate as u8 => {
+                    super::size::explain(&session, &service)?;
+                    Ok(code)
+                }
+                code => Ok(code),
+            }
+        }
         Command::Image(args) => {
             let mut order =
                 order(Goal::Stage(Stage::Image), &global, &args.stage, BTreeSet::new(), &args.join)?;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Finish, ManifestOutput, Output, Scope};
 use crate::cache::{Bucket, Cache};
 use crate::cancel::Cancel;
-use crate::config::{Base, Compression};
+use crate::config::{Base, Compression, Located};
 use crate::diagnostic::{Diagnostic, Place, render};
 use crate::fault::{Exit, Fault, Tail, exit_of};
 use crate::oci::base;
@@ -70,6 +70,8 @@ pub struct IndexSpec {
     /// Names it in the layout.
     pub version: semver::Version,
     pub annotations: BTreeMap<String, String>,
+    /// Compressed bytes that each platform may have.
+    pub size_budget: Option<Located<u64>>,
 }
 
 /// An environment's variant of a service's index.
@@ -185,12 +187,9 @@ fn located(error: anyhow::Error, place: Option<&Place>) -> anyhow::Error {
     let exit = exit_of(&error);
     let Some(place) = place.filter(|_| matches!(exit, Exit::Usage | Exit::Machine)) else { return error };
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    let diagnostic = Diagnostic::error("").at(place, "");
-    // Its first line is the message.
-    let lines = render(&diagnostic, Colour::Off).lines().skip(1).map(str::to_owned).collect();
     let hint = error.downcast_ref::<Fault>().and_then(|fault| fault.hint.clone());
     let fault = Fault { exit, message: causes.join(": "), hint };
-    anyhow::Error::new(Tail(lines)).context(fault)
+    anyhow::Error::new(Tail(excerpt(place))).context(fault)
 }
 
 /// A service's `files`. A folder's files are taken with their modes' executable bit and nothing else of
@@ -364,6 +363,7 @@ pub fn run_index(spec: &IndexSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> 
         manifest.platform.iter_mut().for_each(|platform| platform.os_version.clone_from(&version));
         manifests.push(manifest);
     }
+    within_budget(spec, scope)?;
     let document = image::index(&manifests, &spec.annotations)?;
     let known = layout.has_blob(&document.descriptor.digest, document.descriptor.size);
     let descriptor = layout.put_document(&document)?;
@@ -374,6 +374,35 @@ pub fn run_index(spec: &IndexSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> 
         size: descriptor.size,
     };
     Ok(Finish { output, cached: known, note: short(&descriptor.digest) })
+}
+
+/// # Errors
+/// [`Exit::Gate`] where an image is larger than it may be, with the budget's place.
+fn within_budget(spec: &IndexSpec, scope: &Scope<'_>) -> anyhow::Result<()> {
+    let Some(budget) = &spec.size_budget else { return Ok(()) };
+    let mut over = Vec::new();
+    for job in &spec.manifests {
+        let output = scope.outputs.manifest(job)?;
+        if output.size > budget.value {
+            over.push(format!("{} has {} bytes", output.platform, output.size));
+        }
+    }
+    if over.is_empty() {
+        return Ok(());
+    }
+    let name = &spec.service;
+    let message =
+        format!("the image of {name} is over its budget of {} bytes: {}", budget.value, over.join(", "));
+    let fault = Fault::new(Exit::Gate, message)
+        .hint(format!("`image --explain-size {name}` says what is in it; the budget is `size-budget`"));
+    Err(anyhow::Error::new(Tail(excerpt(&budget.place))).context(fault))
+}
+
+/// The lines of the user's file around a place, with a caret.
+fn excerpt(place: &Place) -> Vec<String> {
+    let diagnostic = Diagnostic::error("").at(place, "");
+    // Its first line is the message.
+    render(&diagnostic, Colour::Off).lines().skip(1).map(str::to_owned).collect()
 }
 
 /// Makes an environment's variant: other configs and manifests over the same layers.

@@ -96,6 +96,7 @@ fn index(draft: &mut Draft<'_>, name: &str, service: &ServiceRelease) {
         manifests: manifests.clone(),
         version: service.version.clone(),
         annotations: labels(draft.release, name, service),
+        size_budget: service.settings.image.size_budget.clone(),
     };
     let (state, why) = draft.follows(&manifests, || false);
     let id = index_job(name);
