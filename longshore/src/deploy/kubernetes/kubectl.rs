@@ -214,7 +214,14 @@ fn classify(said: &str, status: Status) -> (Exit, &'static str, Option<&'static 
             Some("set KUBECONFIG, or `context` under `[deploy.kubernetes]`"),
         );
     }
-    if has(&["was refused", "no such host", "no route to host", "network is unreachable"]) {
+    if has(&[
+        // Without a kubeconfig kubectl asks port 8080 of this machine, whatever listens there.
+        "looking for beginning of value",
+        "was refused",
+        "no such host",
+        "no route to host",
+        "network is unreachable",
+    ]) {
         return (
             Exit::Machine,
             "there is no cluster",
@@ -254,6 +261,7 @@ mod tests {
             ),
             ("error: You must be logged in to the server (Unauthorized)", Exit::Machine),
             ("error: context \"x\" does not exist", Exit::Machine),
+            ("error: invalid character 'a' looking for beginning of value", Exit::Machine),
             ("The Deployment \"a\" is invalid: spec.replicas: Invalid value: -1", Exit::Usage),
             ("Error from server: etcdserver: request timed out", Exit::Outside),
             ("", Exit::Outside),
