@@ -159,6 +159,19 @@ fn no_database_is_no_verdict() {
 }
 
 #[test]
+fn what_was_not_scanned_is_said_once() {
+    let Some(trivy) = crate::tool::trivy() else { return };
+    let shop = Repository::new().env("LONGSHORE_TRIVY", trivy);
+    shop.append("pipeline.toml", "\n[stages.scan]\non-unavailable = \"warn\"\n").commit("ci: a rehearsal");
+    let run = shop.longshore(&["release", "--skip", "lint,test,verify"]).code(0);
+    assert_eq!(run.stderr.matches("NOT scanned for vulnerabilities").count(), 1, "{run}");
+    for service in ["api", "web"] {
+        let platform = &shop.artifacts()["services"][service]["platforms"]["linux/amd64"];
+        assert_eq!(platform["verdicts"]["scan"], "none");
+    }
+}
+
+#[test]
 fn a_service_that_does_not_get_ready_publishes_nothing() {
     let Some((registry, shop)) = shop() else { return };
     shop.edit("cmd/web/main.go", "mux.HandleFunc(\"/readyz\"", "mux.HandleFunc(\"/elsewhere\"");

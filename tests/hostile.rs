@@ -235,29 +235,109 @@ fn a_registry_with_tokens_takes_the_release() {
 fn check_tells_every_fault_with_its_place() {
     let shop = Repository::new();
     shop.longshore(&["check"]).code(0);
-    shop.edit("pipeline.toml", "platforms = [\"linux/amd64\"]", "platfroms = [\"linux/amd64\"]");
-    shop.edit("pipeline.toml", "package = \"cmd/web\"", "package = \"../web\"");
-    shop.edit("pipeline.toml", "needs = [\"api\"]", "needs = [\"apu\"]");
-    shop.write("environments/local.toml", "inherits = \"dev\"\n");
-    shop.write("environments/dev.toml", "inherits = \"local\"\n[build-args]\nNOBODY = \"1\"\n");
-    let run = shop.longshore(&["check"]).code(2);
-    for part in [
-        "pipeline.toml:6:1",
-        "platfroms",
-        "platforms",
-        "../web",
-        "apu",
-        "environments/",
-        "inherits",
-        "NOBODY",
-    ] {
-        assert!(run.stderr.contains(part), "{part}: {run}");
+    // A mark at the beginning and other line ends are fine.
+    let good = shop.read("pipeline.toml");
+    shop.write("pipeline.toml", format!("\u{feff}{}", good.replace('\n', "\r\n")));
+    shop.longshore(&["check"]).code(0);
+    std::os::unix::fs::symlink("/etc", shop.path("cmd/out")).unwrap();
+    shop.write("pipeline.toml", FAULTY);
+    shop.write("environments/a.toml", "inherits = \"b\"\n");
+    shop.write("environments/b.toml", "inherits = \"a\"\n[build-args]\nNOBODY = \"1\"\n");
+    shop.write("environments/c.toml", "inherits = \"zz\"\n");
+    for command in ["check", "plan", "release", "build", "status", "setup"] {
+        let run = shop.longshore(&[command]).code(2);
+        for (place, words) in FAULTS {
+            let located =
+                run.stderr.split("\n\n").any(|fault| fault.contains(place) && fault.contains(words));
+            assert!(located, "{place} {words}: {run}");
+        }
+        assert!(run.stderr.contains("^") && !run.stderr.contains("ghp_"), "{run}");
     }
-    shop.longshore(&["release"]).code(2);
-    shop.write("pipeline.toml", [0xff, 0xfe, b'x']);
-    shop.longshore(&["check"]).code(2).stderr_has("UTF-8");
-    shop.write("pipeline.toml", format!("x = {}", "[".repeat(20_000)));
-    shop.longshore(&["check"]).code(2);
+    shop.longshore(&["check"]).stderr_has(&format!("{} faults in ", FAULTS.len()));
+    for bytes in
+        [b"\xff\xfex".to_vec(), format!("x = {}", "[".repeat(20_000)).into_bytes(), vec![b'#'; 50 << 20]]
+    {
+        shop.write("pipeline.toml", bytes);
+        let run = shop.longshore(&["check"]).code(2);
+        assert!(run.stderr.contains("pipeline.toml") && run.stderr.len() < 4000, "{run}");
+    }
+    shop.write("pipeline.toml", "version = 1\n[project\nname = 3\n");
+    shop.longshore(&["check"]).code(2).stderr_has("pipeline.toml:2:9");
+}
+
+const FAULTY: &str = r#"version = 1
+[project]
+name = "shop"
+registry = "http://[::bad/x"
+platforms = ["linux/amd64", "linux/z80"]
+environment = "nowhere"
+tag = "{service}/v{version}+x"
+[tools]
+trivvy = "0.69.3"
+[image]
+base = "debian@sha256:zz"
+[stages.scan]
+version = 99
+timeout = "5 parsecs"
+[stages.nonsense]
+enabled = true
+[stages.push]
+chunk = "8 potatoes"
+[services.api]
+package = "../x"
+needs = ["web"]
+build-args = { API_TOKEN = "x", GH = "ghp_0123456789abcdefghijABCDEFGHIJ012345" }
+[services.web]
+package = "/etc"
+needs = ["api"]
+[services.out]
+package = "cmd/out"
+[services.API]
+package = "cmd/api"
+[services.web]
+labels = { x = 1 }
+"#;
+
+/// Where each fault is, and words of its message.
+const FAULTS: &[(&str, &str)] = &[
+    ("pipeline.toml:4:12", "is not a registry's host"),
+    ("pipeline.toml:5:29", "z80"),
+    ("pipeline.toml:6:15", "there is no environment `nowhere`"),
+    ("pipeline.toml:7:28", "a `+` can't be in a tag"),
+    ("pipeline.toml:9:1", "did you mean `trivy`?"),
+    ("pipeline.toml:11:16", "is not a digest"),
+    ("pipeline.toml:13:11", "newer than this build"),
+    ("pipeline.toml:14:11", "is not a duration"),
+    ("pipeline.toml:15:9", "unknown key `nonsense`"),
+    ("pipeline.toml:18:9", "is not a size"),
+    ("pipeline.toml:19:11", "have one image repository"),
+    ("pipeline.toml:20:11", "leads out of the repository"),
+    ("pipeline.toml:21:10", "services that need each other"),
+    ("pipeline.toml:22:16", "named like a secret"),
+    ("pipeline.toml:22:33", "looks like a GitHub token"),
+    ("pipeline.toml:24:11", "is absolute"),
+    ("pipeline.toml:27:11", "a symlink leads to"),
+    ("pipeline.toml:28:11", "can't name a service"),
+    ("pipeline.toml:30:11", "duplicate key `web`"),
+    ("pipeline.toml:31:16", "labels"),
+    ("environments/a.toml:1:12", "inherit each other: a -> b -> a"),
+    ("environments/b.toml:3:10", "no service declares build-arg `NOBODY`"),
+    ("environments/c.toml:1:12", "which is not there"),
+];
+
+#[test]
+fn paths_on_the_command_line_are_taken_from_the_folder_of_dash_c() {
+    let shop = Repository::new();
+    let other = shop.read("pipeline.toml").replace("\"shop\"", "\"other\"");
+    shop.write("other.toml", other).commit("ci: another pipeline");
+    let status = shop.longshore(&["-f", "other.toml", "status", "--format", "json"]).code(0).stdout_json();
+    assert_eq!(status["project"], "other");
+    shop.longshore(&["-f", "../repository/none.toml", "check"]).code(2).stderr_has("none.toml");
+    shop.longshore(&["build"]).code(0);
+    shop.longshore(&["image"]).code(0);
+    std::fs::rename(shop.path("dist"), shop.path("../other")).unwrap();
+    shop.longshore(&["push", "--from", "other"]).code(2);
+    shop.longshore(&["push", "--from", "../other"]).code(3).stderr_has("was not scanned");
 }
 
 #[test]

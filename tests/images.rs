@@ -106,6 +106,34 @@ fn files_labels_user_and_compression_are_what_pipeline_toml_says() {
 }
 
 #[test]
+fn a_service_has_labels_of_its_own_and_source_date_epoch_is_the_time_of_all() {
+    let shop = Repository::new();
+    shop.append("pipeline.toml", "[image]\nlabels = { team = \"shop\", tier = \"x\" }\n");
+    shop.edit("pipeline.toml", "needs = [\"api\"]\n", "needs = [\"api\"]\nlabels = { tier = \"web\" }\n");
+    shop.commit("feat: labels");
+    shop.longshore(&["image"]).code(0);
+    let (manifest, config) = image(&shop, "web");
+    assert_eq!(config["config"]["Labels"]["tier"], "web");
+    assert_eq!(config["config"]["Labels"]["team"], "shop");
+    assert_eq!(image(&shop, "api").1["config"]["Labels"]["tier"], "x");
+    let before = (shop.digest("api"), manifest["layers"][0]["digest"].clone());
+    let shop = shop.env("SOURCE_DATE_EPOCH", "1000000000");
+    shop.longshore(&["image"]).code(0);
+    let (manifest, config) = image(&shop, "web");
+    assert_eq!(config["created"], "2001-09-09T01:46:40Z");
+    assert_eq!(config["config"]["Labels"]["org.opencontainers.image.created"], "2001-09-09T01:46:40Z");
+    for layer in manifest["layers"].as_array().unwrap() {
+        let blob = format!("dist/images/web/blobs/sha256/{}", &layer["digest"].as_str().unwrap()[7..]);
+        let listed = succeed(command("tar").args(["-tvzf"]).arg(shop.path(&blob)).env("TZ", "UTC"));
+        assert!(listed.lines().all(|line| line.contains("2001-09-09 01:46")), "{listed}");
+    }
+    let shop = shop.env("SOURCE_DATE_EPOCH", "");
+    shop.longshore(&["image"]).code(0);
+    assert_eq!((shop.digest("api"), image(&shop, "web").0["layers"][0]["digest"].clone()), before);
+    shop.env("SOURCE_DATE_EPOCH", "yesterday").longshore(&["image"]).code(2).stderr_has("SOURCE_DATE_EPOCH");
+}
+
+#[test]
 fn a_service_has_a_go_of_its_own_and_platforms_without_an_image() {
     let shop = Repository::new();
     shop.edit("go.mod", "go 1.26.0", "go 1.25.0");

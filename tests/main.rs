@@ -26,6 +26,7 @@ mod gitops;
 mod hostile;
 mod images;
 mod local;
+mod machine;
 mod process;
 mod promote;
 mod readme;

@@ -97,7 +97,7 @@ fn every_option_and_command_is_in_the_readme_and_no_other() {
     let written = flags(&readme);
     let absent: Vec<_> = options.iter().filter(|option| !written.contains(*option)).collect();
     assert!(absent.is_empty(), "README.md lacks {absent:?}");
-    let foreign = ["--git", "--tags", "--help", "--manifest-path", "--workspace"];
+    let foreign = ["--git", "--tags", "--help", "--manifest-path", "--mount", "--workspace"];
     let invented: Vec<_> =
         written.iter().filter(|flag| !options.contains(*flag) && !foreign.contains(&flag.as_str())).collect();
     assert!(invented.is_empty(), "README.md has {invented:?}");

@@ -169,14 +169,15 @@ impl Repository {
 
     /// Runs the command line with `-C` this repository, from outside of it.
     pub(crate) fn longshore(&self, args: &[&str]) -> Run {
-        let mut command = self.longshore_command(args);
-        let output = command.output().unwrap();
-        Run {
-            command: format!("longshore {}", args.join(" ")),
-            code: exit_code(output.status),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        }
+        Run::of(&mut self.longshore_command(args), args)
+    }
+
+    /// As [`Repository::longshore`], behind a program that starts it, as `faketime -f +10y`.
+    pub(crate) fn behind(&self, program: &[&OsStr], args: &[&str]) -> Run {
+        let mut command = self.prepared(program[0]);
+        command.current_dir(self.folder.path()).args(&program[1..]);
+        command.arg(env!("CARGO_BIN_EXE_xtask")).arg("-C").arg(&self.root).args(args);
+        Run::of(&mut command, args)
     }
 
     /// Starts the command line, for tests that stop it: the child leads no process group of its own.
@@ -208,6 +209,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    fn of(command: &mut Command, args: &[&str]) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            command: format!("longshore {}", args.join(" ")),
+            code: exit_code(output.status),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+
     #[track_caller]
     pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "the exit code of {self}");

@@ -55,6 +55,42 @@ fn status_follows_tags_commits_and_uncommitted_inputs() {
 }
 
 #[test]
+fn a_tag_that_is_no_version_blocks_a_release_and_not_the_status() {
+    let repository = Repository::new();
+    repository.git(["tag", "web/v1.0.0+x"]);
+    let status = repository.longshore(&["status", "--format", "json"]).code(0).stdout_json();
+    assert!(status["blocked"].as_str().unwrap().contains("web/v1.0.0+x"), "{status:#}");
+    assert_eq!(status["services"]["web"]["next"]["action"], "unknown");
+    assert_eq!(status["environments"]["local"]["recorded"], "nothing");
+    repository.longshore(&["status"]).code(0).stdout_has("web/v1.0.0+x");
+    repository.longshore(&["release"]).code(2).stderr_has("web/v1.0.0+x");
+    repository.longshore(&["build", "--snapshot"]).code(0);
+}
+
+#[test]
+fn what_go_cannot_load_is_told_in_its_words_with_the_place() {
+    let repository = Repository::new();
+    let main = repository.read("cmd/api/main.go");
+    let broken = |from: &str, to: &str| {
+        repository.write("cmd/api/main.go", main.replace(from, to));
+    };
+    broken("\t\"os\"\n", "\t\"os\"\n\t\"example.com/shop/pkg/nowhere\"\n");
+    for command in ["plan", "status"] {
+        let run = repository.longshore(&[command]).code(1);
+        assert!(run.stderr.contains("cmd/api/main.go:10:2: ") && run.stderr.contains("pkg/nowhere"), "{run}");
+    }
+    broken("\t\"os\"\n", "\t\"os\"\n\t\"golang.org/x/nowhere\"\n");
+    repository.append("go.mod", "\nrequire golang.org/x/nowhere v1.0.0\n");
+    repository.write("go.sum", "golang.org/x/nowhere v1.0.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\ngolang.org/x/nowhere v1.0.0/go.mod h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n");
+    let repository = repository.env("GOPROXY", "off");
+    repository.longshore(&["plan"]).code(4).stderr_has("GOPROXY");
+    let repository = repository.env("GOPROXY", "http://127.0.0.1:1");
+    repository.longshore(&["plan"]).code(6).stderr_has("GOPROXY");
+    repository.write("go.mod", "module example.com/shop\n\ngo 1.26.0\n\nnonsense x\n");
+    repository.longshore(&["plan"]).code(1).stderr_has("go.mod:5: unknown directive: nonsense");
+}
+
+#[test]
 fn an_unknown_service_is_a_usage_error_with_the_likely_one() {
     let repository = Repository::new();
     repository.longshore(&["status", "wep"]).code(2).stderr_has("did you mean `web`?");

@@ -16,11 +16,13 @@ pub mod size;
 pub mod status;
 pub mod timings;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::extension::Extension;
 use crate::host::environment::Environment;
 use crate::plan::Stage;
 use crate::platform::Platform;
@@ -52,7 +54,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Work in the repository that DIR lies in, instead of this one
+    /// Work in the repository that DIR lies in, instead of this one; other paths are taken from DIR
     #[arg(short = 'C', long = "directory", global = true, value_name = "DIR", env = "LONGSHORE_DIRECTORY")]
     pub directory: Option<PathBuf>,
     /// The pipeline's file, instead of pipeline.toml at the repository's root
@@ -82,6 +84,13 @@ pub struct Global {
     /// Show what the tools print
     #[arg(short, long, global = true, env = "LONGSHORE_VERBOSE", value_parser = BoolishValueParser::new())]
     pub verbose: bool,
+}
+
+impl Global {
+    /// A path that the user gave: from the folder that `-C` names, as cargo, make and git take it.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.directory.as_ref().map_or_else(|| path.to_owned(), |folder| folder.join(path))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -161,7 +170,7 @@ pub enum Command {
 
 /// The command line's definition, in which a variable that is set and empty counts as absent, as CI
 /// leaves it for an input that nobody gave.
-pub fn command(environment: &Environment) -> clap::Command {
+pub(crate) fn command(environment: &Environment, own: &[Extension]) -> clap::Command {
     let given = |arg: clap::Arg| {
         let name = arg.get_env().map(|name| name.to_string_lossy().into_owned());
         match name {
@@ -171,7 +180,12 @@ pub fn command(environment: &Environment) -> clap::Command {
             _ => arg,
         }
     };
-    Cli::command().mut_args(given).mut_subcommands(|command| command.mut_args(given))
+    let words = || clap::Arg::new("words").value_name("WORD").num_args(0..).trailing_var_arg(true);
+    let own = own.iter().map(|own| {
+        let words = words().allow_hyphen_values(true).value_parser(clap::value_parser!(OsString));
+        clap::Command::new(own.name).about(own.about).arg(words)
+    });
+    Cli::command().mut_args(given).mut_subcommands(|command| command.mut_args(given)).subcommands(own)
 }
 
 /// Which services, and compared with what.

@@ -267,6 +267,8 @@ table! {
         ["tag", TAG_FORM] tag: Option<Located<String>>,
         /// Extra files of the image: destination (absolute) → source (from the root).
         ["files", keys IMAGE_PATH] files: BTreeMap<String, Located<PathBuf>>,
+        /// More labels of its image, over those of `[image]`.
+        ["labels"] labels: BTreeMap<String, Located<String>>,
         /// Over what is said for all services.
         ["deploy"] deploy: ServiceDeploy,
         /// Its image is built from this Dockerfile (from the root) by docker or buildah, with the

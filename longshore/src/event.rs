@@ -230,6 +230,7 @@ impl JobFailure {
         if let Some(fault) = error.downcast_ref::<Fault>() {
             failure.hint.clone_from(&fault.hint);
         }
+        failure.hint = failure.hint.or_else(|| crate::fault::lacking(error).map(str::to_owned));
         failure
     }
 }

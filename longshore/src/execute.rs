@@ -11,7 +11,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread::Scope;
@@ -93,6 +93,7 @@ pub fn run<A: Sync>(
         events,
         started: Instant::now(),
         told: false,
+        warned: BTreeSet::new(),
     };
     coordinator.emit(Event::RunStarted {
         run: options.run.clone(),
@@ -137,6 +138,8 @@ struct Coordinator<'a, A> {
     events: &'a mut dyn FnMut(&Event),
     started: Instant,
     told: bool,
+    /// Warnings that were given: several jobs may have one and the same.
+    warned: BTreeSet<(String, Option<String>)>,
 }
 
 impl<'plan, A: Sync> Coordinator<'plan, A> {
@@ -282,6 +285,11 @@ impl<'plan, A: Sync> Coordinator<'plan, A> {
 
     fn emit(&mut self, mut event: Event) {
         self.clean(&mut event);
+        if let Event::Warning { message, hint, .. } = &event
+            && !self.warned.insert((message.clone(), hint.clone()))
+        {
+            return;
+        }
         (self.events)(&event);
     }
 

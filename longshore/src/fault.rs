@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::host::process::ProcessError;
+
 /// The exit codes of every command (DESIGN: commands).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -90,8 +92,36 @@ where
     }
 }
 
+/// What the machine lacks, in the words of a tool that ran into it, and the remedy.
+const LACKS: [(&str, &str); 5] = [
+    ("no space left on device", "free some space there and run it again: what was done is found again"),
+    ("disk quota exceeded", "free some space there and run it again: what was done is found again"),
+    ("read-only file system", "make that place writable"),
+    ("too many open files", "raise the limit with `ulimit -n`, or lower `--jobs`"),
+    ("cannot allocate memory", "free some memory, or lower `--jobs`"),
+];
+
+/// The remedy where a tool's words say that the machine lacks something.
+pub fn lack(text: &str) -> Option<&'static str> {
+    let text = text.to_lowercase();
+    LACKS.iter().find(|(words, _)| text.contains(words)).map(|(_, remedy)| *remedy)
+}
+
+/// The remedy where what lies behind a failure is that the machine lacks something.
+pub fn lacking(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+            return lack(&error.to_string());
+        }
+        match cause.downcast_ref() {
+            Some(ProcessError::Failed { tail, .. }) => tail.iter().find_map(|line| lack(line)),
+            _ => None,
+        }
+    })
+}
+
 /// The exit code of a failure: that of its outermost [`Fault`], of its located
-/// [`crate::diagnostic::Diagnostics`], else [`Exit::Failed`].
+/// [`crate::diagnostic::Diagnostics`], [`Exit::Machine`] where that lacks something, else [`Exit::Failed`].
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     if let Some(fault) = error.downcast_ref::<Fault>() {
         return fault.exit;
@@ -104,5 +134,23 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
             return Exit::Usage;
         }
     }
-    Exit::Failed
+    if lacking(error).is_some() { Exit::Machine } else { Exit::Failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_lacks_is_no_failed_job() {
+        let full = std::io::Error::from_raw_os_error(28);
+        assert_eq!(exit_of(&anyhow::Error::from(full).context("could not write")), Exit::Machine);
+        let tail = vec!["link: write a.out: no space left on device".to_owned()];
+        let status = crate::host::process::Status::Exited(1);
+        let failed = |tail| ProcessError::Failed { command: "go".into(), status, tail };
+        assert_eq!(exit_of(&failed(tail.clone()).into()), Exit::Machine);
+        assert_eq!(exit_of(&failed(vec![]).into()), Exit::Failed);
+        let gate = anyhow::Error::from(failed(tail)).context(Fault::new(Exit::Gate, "no"));
+        assert_eq!(exit_of(&gate), Exit::Gate, "who spoke knows better");
+    }
 }

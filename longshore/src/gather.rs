@@ -176,7 +176,7 @@ fn surveys(
         } else {
             inquiry.settings.keys().flat_map(|name| book.known(name)).collect()
         };
-        let survey = version::survey(name, &form, &records, &tags, head).map_err(Fault::from)?;
+        let survey = version::survey(name, &form, &records, &tags, head);
         surveys.insert(name.clone(), (form, survey));
     }
     Ok(surveys)

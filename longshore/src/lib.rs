@@ -2,7 +2,7 @@
 //!
 //! Modules in reading order:
 //!
-//! 1. what a command is: [`cli`], with its surroundings in [`session`] and [`workspace`], tied together by
+//! 1. what a command is: [`cli`], a repository's own in [`extension`], with its surroundings in [`session`] and [`workspace`], tied together by
 //!    [`pipeline`]: facts → release → plan → execution → results;
 //! 2. what the user wrote: [`config`], its faults told by [`diagnostic`], its defaults applied by
 //!    [`resolve`], for each [`platform`]; a [`dockerfile`], where an image is built from one;
@@ -33,6 +33,7 @@ pub mod dockerfile;
 pub mod doctor;
 pub mod event;
 pub mod execute;
+pub mod extension;
 pub mod facts;
 pub mod fault;
 pub mod fingerprint;
@@ -56,7 +57,9 @@ pub mod verdict;
 pub mod version;
 pub mod workspace;
 
+pub use extension::Longshore;
+
 /// Runs the command line of this process and returns its exit code.
 pub fn main() -> std::process::ExitCode {
-    cli::run::main()
+    Longshore::new().main()
 }

@@ -7,9 +7,10 @@ use crate::artifacts;
 use crate::cache::Cache;
 use crate::config::Registry;
 use crate::diagnostic::Diagnostics;
-use crate::fault::Fault;
+use crate::fault::{Exit, Fault};
 use crate::fingerprint::Hashes;
 use crate::gather::{Facts, ServiceFacts};
+use crate::host::environment::Environment;
 use crate::host::files;
 use crate::ledger::ReleaseRecord;
 use crate::oci::destination::{Destination, plain_hosts};
@@ -59,7 +60,7 @@ pub enum Purpose {
 /// # Errors
 /// A dirty tree where a commit is to be released, and all that can be found out before the start.
 pub fn prepare(session: &mut Session, order: &Order, hashes: &mut Hashes) -> anyhow::Result<Prepared> {
-    let ask = &order.ask;
+    let ask = &Ask { epoch: epoch(&session.environment)?, ..order.ask.clone() };
     let missing = session.effective.missing_build_args(&session.config);
     if (needs_values(ask) || builds_dockerfiles(session, ask)) && !missing.is_empty() {
         return Err(Diagnostics(missing).into());
@@ -98,6 +99,7 @@ pub fn explained(session: &mut Session, service: &str, hashes: &mut Hashes) -> a
     let ask = Ask {
         target: Goal::Stage(Stage::Verify),
         services: BTreeSet::from([service.to_owned()]),
+        epoch: epoch(&session.environment)?,
         ..Ask::default()
     };
     let facts = session.facts(None, hashes)?;
@@ -128,6 +130,22 @@ pub fn explained(session: &mut Session, service: &str, hashes: &mut Hashes) -> a
     };
     let stages = Stage::ALL.into_iter().filter(|stage| *stage < Stage::Push).collect();
     plan_of(session, &order, stages, &decided.release, &[], hashes)
+}
+
+/// `SOURCE_DATE_EPOCH` (reproducible-builds.org, "SOURCE_DATE_EPOCH specification").
+fn epoch(environment: &Environment) -> anyhow::Result<Option<u64>> {
+    let given = environment.get("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty());
+    let parsed = given.map(|value| {
+        // The last second that a time of four digits can tell, 9999-12-31T23:59:59Z.
+        value.parse().ok().filter(|seconds| *seconds <= 253_402_300_799).ok_or_else(|| {
+            Fault::new(
+                Exit::Usage,
+                format!("SOURCE_DATE_EPOCH is `{value}`, and no number of seconds since 1970"),
+            )
+            .hint("unset it: images then have the commit's time")
+        })
+    });
+    Ok(parsed.transpose()?)
 }
 
 /// Whether a run may make something public, so that it must be of a commit.
@@ -261,12 +279,12 @@ fn lost(session: &Session, facts: &Facts, ask: &Ask) -> anyhow::Result<BTreeSet<
 /// The folders that `--from` and `--join` name, absolute.
 ///
 /// # Errors
-/// A folder that is not there ([`crate::fault::Exit::Usage`]).
+/// A folder that is not there ([`Exit::Usage`]).
 pub fn source(from: Option<&PathBuf>, join: &[PathBuf]) -> anyhow::Result<Source> {
     let folder = |path: &PathBuf| -> anyhow::Result<PathBuf> {
         if !path.is_dir() {
             let message = format!("there is no folder `{}`", path.display());
-            return Err(Fault::new(crate::fault::Exit::Usage, message)
+            return Err(Fault::new(Exit::Usage, message)
                 .hint("name the `dist` folder that another run wrote")
                 .into());
         }

@@ -24,6 +24,8 @@ pub struct Release {
     pub commit: CommitId,
     /// In seconds since 1970.
     pub commit_time: u64,
+    /// `SOURCE_DATE_EPOCH`, where it is set: the time of images and their files instead of the commit's and 1970.
+    pub epoch: Option<u64>,
     /// Where the sources can be read, as `https://host/path`.
     pub source: Option<String>,
     /// Of a state of the work tree, never recorded.
@@ -129,6 +131,11 @@ impl Release {
     /// Whether nothing of it leaves this clone: its registry is a folder.
     pub fn is_local(&self) -> bool {
         matches!(self.registry, Registry::Layouts(_))
+    }
+
+    /// What images say of their time, in seconds since 1970.
+    pub fn created(&self) -> u64 {
+        self.epoch.unwrap_or(self.commit_time)
     }
 
     pub fn runs(&self, stage: Stage) -> bool {

@@ -205,7 +205,7 @@ fn image(config: &Config, folder: &Path, service: &Service) -> ImageSettings {
     fn either<T: Clone>(own: &Image, shared: &Image, of: fn(&Image) -> &Option<Located<T>>) -> Option<T> {
         value(of(own)).or_else(|| value(of(shared)))
     }
-    let labels = shared.labels.iter().chain(&own.labels);
+    let labels = shared.labels.iter().chain(&own.labels).chain(&service.labels);
     ImageSettings {
         size_budget: own.size_budget.clone().or_else(|| shared.size_budget.clone()),
         bases: platforms(config, service)

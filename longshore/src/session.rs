@@ -171,7 +171,7 @@ impl Session {
 /// The file that the options name, else `pipeline.toml` at the root.
 pub fn pipeline(global: &Global, workspace: &Workspace) -> anyhow::Result<PathBuf> {
     match &global.file {
-        Some(file) => Ok(std::path::absolute(file)?),
+        Some(file) => Ok(std::path::absolute(global.path(file))?),
         None => Ok(workspace.root.join(Path::new("pipeline.toml"))),
     }
 }

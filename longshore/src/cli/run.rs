@@ -1,17 +1,19 @@
 //! From the parsed command line to the commands.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
-use std::process::ExitCode;
+use std::path::PathBuf;
 
-use clap::FromArgMatches as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use super::pipeline as run_pipeline;
 use super::{BaseCommand, BumpChoice, Cli, Command, Global, ImageArgs, Selection, StageArgs, Versioning};
 use crate::cancel::Cancel;
 use crate::ci::told;
 use crate::diagnostic::render_error;
-use crate::fault::{Exit, exit_of};
+use crate::extension::{Context, Extension};
+use crate::fault::{Exit, Fault, exit_of};
 use crate::host::environment::Environment;
 use crate::host::signal::Signals;
 use crate::host::supervisor;
@@ -20,48 +22,107 @@ use crate::plan::Stage;
 use crate::release::decide::{Ask, Goal};
 use crate::report;
 use crate::report::style::Colour;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::stage::draft::Source;
 use crate::stage::image::output::Target;
 use crate::version::Bump;
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
+/// Runs a command line, whose first word is the program's name; gives the exit code.
+pub(crate) fn run(own: &[Extension], words: impl IntoIterator<Item = OsString>) -> u8 {
     let environment = Environment::from_process();
-    let parsed = super::command(&environment).try_get_matches().and_then(|matches| {
-        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut super::command(&environment)))
-    });
-    let cli = match parsed {
-        Ok(cli) => cli,
+    if let Some(fault) = hiding(own) {
+        report::note(&render_error(&fault.into(), Colour::Off));
+        return Exit::Usage as u8;
+    }
+    let definition = super::command(&environment, own);
+    let parsed = definition
+        .clone()
+        .try_get_matches_from(words)
+        .and_then(|matches| Asked::of(own, &matches).map_err(|error| error.format(&mut definition.clone())));
+    let (global, asked) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are no errors; a closed pipe is none of ours.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
+            return if error.use_stderr() { Exit::Usage as u8 } else { 0 };
         }
     };
-    let colour = Colour::choose(cli.global.color, &environment, std::io::stderr().is_terminal());
+    let colour = Colour::choose(global.color, &environment, std::io::stderr().is_terminal());
     let cancel = Cancel::default();
     // Without a handler a signal ends this process at once, and the next run cleans up after it.
     let _signals = Signals::listen(&cancel);
-    let ended = dispatch(cli, environment.clone(), &cancel);
+    let ended = match asked {
+        Asked::Engine(command) => dispatch(*command, global, environment.clone(), &cancel, definition),
+        Asked::Own(own, args) => extended(own, args, &global, environment.clone(), &cancel),
+    };
     if let Err(error) = &ended {
         report::note(&render_error(error, colour));
         report::note(&told::annotations(&environment, error));
     }
     match cancel.signal() {
-        Some(2) => ExitCode::from(Exit::Interrupted as u8),
-        Some(_) => ExitCode::from(Exit::Terminated as u8),
-        None => ExitCode::from(ended.unwrap_or_else(|error| exit_of(&error) as u8)),
+        Some(2) => Exit::Interrupted as u8,
+        Some(_) => Exit::Terminated as u8,
+        None => ended.unwrap_or_else(|error| exit_of(&error) as u8),
     }
 }
 
+/// Which command the user wants.
+enum Asked<'a> {
+    Engine(Box<Command>),
+    Own(&'a Extension, Vec<OsString>),
+}
+
+impl<'a> Asked<'a> {
+    fn of(own: &'a [Extension], matches: &clap::ArgMatches) -> Result<(Global, Self), clap::Error> {
+        let found = matches.subcommand().and_then(|(name, below)| {
+            let words = || below.get_many::<OsString>("words").unwrap_or_default().cloned().collect();
+            own.iter().find(|own| own.name == name).map(|own| Self::Own(own, words()))
+        });
+        match found {
+            Some(found) => Ok((Global::from_arg_matches(matches)?, found)),
+            None => {
+                Cli::from_arg_matches(matches).map(|cli| (cli.global, Self::Engine(Box::new(cli.command))))
+            }
+        }
+    }
+}
+
+/// A name that would hide a command of the engine's, or another of the repository's.
+fn hiding(own: &[Extension]) -> Option<Fault> {
+    let engine = Cli::command();
+    let taken = |name: &str| engine.find_subcommand(name).is_some() || name == "help";
+    let twice = |name: &str| own.iter().filter(|other| other.name == name).count() > 1;
+    let found = own.iter().find(|own| taken(own.name) || twice(own.name))?;
+    let message = format!("there is a command `{}` already", found.name);
+    Some(Fault::new(Exit::Usage, message).hint("give the repository's own another name in xtask/src/main.rs"))
+}
+
+/// Runs a command of the repository's own.
+fn extended(
+    own: &Extension,
+    args: Vec<OsString>,
+    global: &Global,
+    environment: Environment,
+    cancel: &Cancel,
+) -> anyhow::Result<u8> {
+    let (_, workspace) = session::place(global, &environment, cancel)?;
+    let target = global.environment.clone();
+    (own.work)(&Context { root: workspace.root, args, environment, cancel: cancel.clone(), target })?;
+    Ok(0)
+}
+
 /// Runs one command; what it gives is the process's exit code.
-fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Result<u8> {
-    let global = cli.global;
-    match cli.command {
+fn dispatch(
+    command: Command,
+    global: Global,
+    environment: Environment,
+    cancel: &Cancel,
+    mut definition: clap::Command,
+) -> anyhow::Result<u8> {
+    match command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut super::command(&environment), "cargo-xtask", &mut script);
+            clap_complete::generate(shell, &mut definition, "cargo-xtask", &mut script);
             report::result(&String::from_utf8_lossy(&script));
             Ok(0)
         }
@@ -100,7 +161,7 @@ fn dispatch(cli: Cli, environment: Environment, cancel: &Cancel) -> anyhow::Resu
             let mut order =
                 order(Goal::Stage(Stage::Image), &global, &args.stage, BTreeSet::new(), &args.join)?;
             order.ask.variants = global.environment.is_some();
-            order.outputs = outputs(&args.output)?;
+            order.outputs = outputs(&args.output, &global)?;
             stages(&global, environment, cancel, &order, args.stage.dry_run)
         }
         Command::Plan(args) => {
@@ -159,10 +220,10 @@ fn stages(
     run_pipeline::run(&mut session, global, order)
 }
 
-/// The targets with absolute paths: a relative one starts where the command was typed.
-fn outputs(given: &[Target]) -> anyhow::Result<Vec<Target>> {
+/// The targets with absolute paths.
+fn outputs(given: &[Target], global: &Global) -> anyhow::Result<Vec<Target>> {
     let absolute = |target: &Target| -> anyhow::Result<Target> {
-        let path = target.path().map(std::path::absolute).transpose()?;
+        let path = target.path().map(|path| std::path::absolute(global.path(path))).transpose()?;
         Ok(target.with(|given| path.unwrap_or_else(|| given.to_owned())))
     };
     given.iter().map(absolute).collect()
@@ -173,11 +234,15 @@ fn order(
     global: &Global,
     args: &StageArgs,
     skip: BTreeSet<Stage>,
-    join: &[std::path::PathBuf],
+    join: &[PathBuf],
 ) -> anyhow::Result<Order> {
     let Selection { services, all, since } = args.selection.clone();
     let Versioning { snapshot, pre, bump } = args.versioning.clone();
-    let source: Source = source(args.from.as_ref(), join)?;
+    let (from, join): (Option<PathBuf>, Vec<PathBuf>) = (
+        args.from.as_ref().map(|from| global.path(from)),
+        join.iter().map(|folder| global.path(folder)).collect(),
+    );
+    let source: Source = source(from.as_ref(), &join)?;
     let ask = Ask {
         target,
         services: services.into_iter().collect(),
@@ -193,6 +258,7 @@ fn order(
         platforms: global.platform.clone(),
         adopts: source != Source::Fresh,
         variants: false,
+        epoch: None,
     };
     let purpose = if args.dry_run { Purpose::Show } else { Purpose::Run };
     Ok(Order { ask, since, source, purpose, outputs: Vec::new(), timings: args.timings })

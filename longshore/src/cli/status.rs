@@ -88,6 +88,7 @@ fn decide(session: &Session, facts: &Facts) -> anyhow::Result<decide::Decided> {
         platforms: Vec::new(),
         adopts: false,
         variants: false,
+        epoch: None,
     };
     let ground = Ground {
         config: &session.config,

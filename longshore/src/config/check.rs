@@ -164,16 +164,15 @@ fn circle(what: &str, cycle: &[&str], places: &[&Place]) -> Diagnostic {
 fn texts(config: &Config) -> Vec<Diagnostic> {
     let services = config.services.values();
     let builds = std::iter::once(&config.build).chain(services.clone().map(|service| &service.build));
-    let images = std::iter::once(&config.image).chain(services.map(|service| &service.image));
+    let images = std::iter::once(&config.image).chain(services.clone().map(|service| &service.image));
+    let labels = images.map(|image| &image.labels).chain(services.map(|service| &service.labels));
     let mut values: Vec<(&str, &Located<String>)> = Vec::new();
     for build in builds {
         values.extend(build.ldflags.iter().flatten().map(|value| ("a linker flag", value)));
         values.extend(build.flags.iter().flatten().map(|value| ("a build flag", value)));
         values.extend(build.env.values().map(|value| ("the build's environment", value)));
     }
-    for image in images {
-        values.extend(image.labels.values().map(|value| ("a label", value)));
-    }
+    values.extend(labels.flat_map(|labels| labels.values()).map(|value| ("a label", value)));
     let fault = |(what, value): (&str, &Located<String>)| {
         let looks = secrets::looks_like(&value.value)?;
         let fault = Diagnostic::error(format!("{what} looks like {looks}"));

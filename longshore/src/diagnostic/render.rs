@@ -8,6 +8,7 @@ use annotate_snippets::{AnnotationKind, Group, Level as Title, Origin, Renderer,
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Level, Place};
 use crate::fault::Fault;
+use crate::host::process::ProcessError;
 use crate::report::style::Colour;
 
 /// Diagnostics that are shown at most: nobody reads more at once.
@@ -52,6 +53,11 @@ pub fn render_error(error: &anyhow::Error, colour: Colour) -> String {
             label("error:", Level::Error, colour)
         };
         let _ = writeln!(text, "{word} {}", harmless(&cause.to_string()));
+        if let Some(ProcessError::Failed { tail, .. }) = cause.downcast_ref() {
+            for line in tail {
+                let _ = writeln!(text, "    | {}", harmless(line));
+            }
+        }
         named = true;
         if let Some(fault) = cause.downcast_ref::<Fault>() {
             hint = hint.or(fault.hint.as_deref());
@@ -61,7 +67,7 @@ pub fn render_error(error: &anyhow::Error, colour: Colour) -> String {
     if let Some(fault) = error.downcast_ref::<Fault>() {
         hint = fault.hint.as_deref().or(hint);
     }
-    if let Some(hint) = hint.map(harmless) {
+    if let Some(hint) = hint.or(crate::fault::lacking(error)).map(harmless) {
         let _ = writeln!(
             text,
             "{} {hint}",

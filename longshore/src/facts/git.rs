@@ -219,16 +219,19 @@ impl Git {
         for (name, value) in &self.env {
             command = command.env(name, value);
         }
-        for setting in
-            ["core.quotePath=false", "core.fsmonitor=false", "advice.detachedHead=false", "gc.auto=0"]
-        {
+        for setting in SETTINGS {
             command = command.args(["-c", setting]);
         }
         command.arg(subcommand)
     }
 
+    /// What a command said, with whatever exit code: one that was stopped or killed has said nothing.
     pub(crate) fn output(&self, command: Command) -> Result<Output, ProcessError> {
-        command.output(&self.cancel)
+        let output = command.output(&self.cancel)?;
+        match output.status {
+            Status::Exited(_) => Ok(output),
+            _ => command.checked(output),
+        }
     }
 
     pub(crate) fn run(&self, command: Command) -> anyhow::Result<Vec<u8>> {
@@ -253,7 +256,21 @@ fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
+/// How Git answers, whatever the user has configured. An edit that keeps size and time still shows in the
+/// time of the inode's change.
+const SETTINGS: [&str; 6] = [
+    "core.quotePath=false",
+    "core.fsmonitor=false",
+    "core.trustctime=true",
+    "core.checkStat=default",
+    "advice.detachedHead=false",
+    "gc.auto=0",
+];
+
 fn missing_git(error: ProcessError) -> anyhow::Error {
+    if !matches!(error, ProcessError::Missing { .. }) {
+        return anyhow::Error::from(error).context(Fault::new(Exit::Machine, "Git can't be run"));
+    }
     let fault: Result<(), _> = Err(error);
     match fault.fault_hint(Exit::Machine, "Git can't be run", "install Git 2.35 or newer") {
         Err(error) => error,

@@ -1,6 +1,7 @@
 //! What Go says: the toolchain, and the packages that a service is made of. Every Go process of the
 //! engine is made by [`command`], so that all of them see the same listed environment.
 
+pub mod cause;
 mod imports;
 pub mod inputs;
 mod listing;

@@ -46,6 +46,11 @@ impl std::fmt::Debug for Environment {
     }
 }
 
+/// The words that this process was started with, its own name first.
+pub fn words() -> impl Iterator<Item = std::ffi::OsString> {
+    std::env::args_os()
+}
+
 /// This machine's name, for people.
 pub fn host() -> String {
     #[cfg(unix)]

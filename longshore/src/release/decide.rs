@@ -34,6 +34,8 @@ pub struct Ask {
     pub adopts: bool,
     /// Make the environment's variants.
     pub variants: bool,
+    /// `SOURCE_DATE_EPOCH`: seconds since 1970.
+    pub epoch: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,6 +104,7 @@ pub fn release(ground: Ground<'_>, ask: &Ask) -> anyhow::Result<Decided> {
         project: ground.config.project.name.value.clone(),
         commit: facts.head.commit.clone(),
         commit_time: u64::try_from(facts.head.time).unwrap_or(0),
+        epoch: ask.epoch,
         source: facts.source.clone(),
         snapshot: ask.snapshot,
         environment: ground.environment.name.clone(),
@@ -151,6 +154,10 @@ fn snapshot(facts: &Facts) -> Mode {
 }
 
 fn versions(ground: Ground<'_>, ask: &Ask, mode: Mode) -> Result<BTreeMap<String, Decision>, VersionError> {
+    let problem = ground.facts.services.values().find_map(|facts| facts.survey.problem.clone());
+    if let (Some(problem), Mode::Plain | Mode::Pre(_)) = (problem, &mode) {
+        return Err(problem);
+    }
     let services: Vec<Service<'_>> = ground
         .facts
         .services

@@ -54,6 +54,8 @@ pub struct ImageSpec {
     pub labels: BTreeMap<String, String>,
     /// The commit's time, in seconds since 1970.
     pub created: u64,
+    /// Of every entry of a layer, in seconds since 1970: 0, so that a layer depends on its files alone.
+    pub file_time: u64,
     /// The defaults of the build-args: nothing of an environment.
     pub env: BTreeMap<String, String>,
     pub port: Option<u16>,
@@ -108,17 +110,24 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         layers.push(layer(
             &root::entries(&spec.user)?,
             None,
-            spec.compression,
+            (spec.compression, spec.file_time),
             &layout,
             &cache,
             scope.cancel,
         )?);
     }
     if !spec.files.is_empty() {
-        layers.push(layer(&extra_files(spec)?, None, spec.compression, &layout, &cache, scope.cancel)?);
+        layers.push(layer(
+            &extra_files(spec)?,
+            None,
+            (spec.compression, spec.file_time),
+            &layout,
+            &cache,
+            scope.cancel,
+        )?);
     }
     scope.progress.status("the binary's layer");
-    let top = BinaryLayer::new(&spec.service, &spec.platform, spec.compression);
+    let top = BinaryLayer::new(&spec.service, &spec.platform, spec.compression, spec.file_time);
     layers.push(top.make(&binary.path, &binary.digest, &layout, &cache, scope.cancel)?);
     let image = image::assemble(&found.base, &layers, &settings(spec, &top.path, &found))?;
     let known = layout.has_blob(&image.manifest.descriptor.digest, image.manifest.descriptor.size);
@@ -250,15 +259,17 @@ pub struct BinaryLayer {
     path: String,
     windows: bool,
     compression: Compression,
+    file_time: u64,
 }
 
 impl BinaryLayer {
-    pub fn new(service: &str, platform: &Platform, compression: Compression) -> Self {
+    pub fn new(service: &str, platform: &Platform, compression: Compression, file_time: u64) -> Self {
         Self {
             service: service.to_owned(),
             path: binary_path(service, platform),
             windows: platform.is_windows(),
             compression,
+            file_time,
         }
     }
 
@@ -287,7 +298,7 @@ impl BinaryLayer {
             entries = entries.for_windows()?;
             shown = format!("{}/{shown}", windows::FILES);
         }
-        layer(&entries, Some((&shown, digest)), self.compression, layout, cache, cancel)
+        layer(&entries, Some((&shown, digest)), (self.compression, self.file_time), layout, cache, cancel)
     }
 }
 
@@ -303,7 +314,7 @@ struct Kept {
 fn layer(
     entries: &Entries,
     content: Option<(&str, &Digest)>,
-    compression: Compression,
+    (compression, file_time): (Compression, u64),
     layout: &Layout,
     cache: &Cache,
     cancel: &Cancel,
@@ -312,8 +323,9 @@ fn layer(
         Some((path, digest)) => Some(format!("{path} {digest}")),
         None => in_memory(entries),
     };
-    let key =
-        content.map(|content| Digest::of(format!("layer {VERSION} {compression:?} {content}").as_bytes()));
+    let key = content.map(|content| {
+        Digest::of(format!("layer {VERSION} {compression:?} {}{content}", time(file_time)).as_bytes())
+    });
     if let Some(key) = &key
         && let Some(kept) = cache.get::<Kept>(Bucket::Layer, key)
         && (layout.has_blob(&kept.descriptor.digest, kept.descriptor.size)
@@ -321,14 +333,18 @@ fn layer(
     {
         return Ok(Layer { descriptor: kept.descriptor, diff_id: kept.diff_id });
     }
-    // Every entry's time is 1970: a layer depends on its files alone.
-    let layer = layout.put_layer(entries, compression, 0, cancel)?;
+    let layer = layout.put_layer(entries, compression, file_time, cancel)?;
     if let Some(key) = &key {
         cache.put_file(&layout.blob_path(&layer.descriptor.digest))?;
         let kept = Kept { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id.clone() };
         cache.put(Bucket::Layer, key, &kept)?;
     }
     Ok(layer)
+}
+
+/// The part of a layer's key for its time: nothing, unless it has one.
+fn time(file_time: u64) -> String {
+    if file_time == 0 { String::new() } else { format!("{file_time} ") }
 }
 
 /// Stands for entries that are all in memory.

@@ -229,10 +229,9 @@ fn unavailable(spec: &ScanSpec, scope: &Scope<'_>, why: &str) -> anyhow::Result<
     if !spec.options.warn_unavailable {
         return Err(Fault::new(Exit::Machine, format!("no verdict: {why}")).hint(HINT).into());
     }
-    let message = format!(
-        "`{}` for {} was NOT scanned for vulnerabilities, only for secrets and configuration: {why}",
-        spec.service, spec.platform
-    );
+    // The same words for every image, so that a run says them once.
+    let message =
+        format!("the images are NOT scanned for vulnerabilities, only for secrets and configuration: {why}");
     scope.progress.warning(&message, Some(HINT));
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::go::Setting;
-use crate::fault::{Exit, Fault};
+use crate::fault::{self, Exit, Fault};
 use crate::host::files;
 use crate::host::process::{Command, ProcessError, Status};
 use crate::stage::lint::tool;
@@ -79,8 +79,12 @@ pub fn run(spec: &TestSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         return Err(tool::failure(&command, output));
     }
     let module = crate::stage::shown(scope.workspace, &spec.setting.module);
-    let fault = Fault::new(Exit::Gate, format!("{} in module `{module}`", summary.verdict()));
     let tail = summary.tail();
+    let lack = tail.iter().find_map(|line| fault::lack(line)).filter(|_| !summary.has_failed_tests());
+    let fault = match lack {
+        Some(remedy) => Fault::new(Exit::Machine, format!("no verdict on module `{module}`")).hint(remedy),
+        None => Fault::new(Exit::Gate, format!("{} in module `{module}`", summary.verdict())),
+    };
     for line in &tail {
         scope.progress.line(line);
     }

@@ -19,33 +19,32 @@ pub struct Survey {
     pub known: Vec<Known>,
     /// The highest tag at HEAD without a record: release that version. With the tag's name.
     pub requested: Option<(String, Version)>,
+    /// Why no version can be told: a tag at HEAD that is no version, or that is recorded for another commit.
+    pub problem: Option<VersionError>,
 }
 
 /// Sorts `tags` (name without `refs/tags/`, and commit) into what exists and what is asked for at `head`.
-///
-/// # Errors
-/// A tag at `head` that is no version, that is recorded for another commit, or that is not above the
-/// versions before it.
+/// A tag at `head` that asks for what can't be is the survey's problem.
 pub fn survey(
     service: &str,
     form: &TagForm,
     records: &[Known],
     tags: &[(&str, &CommitId)],
     head: &CommitId,
-) -> Result<Survey, VersionError> {
-    let mut survey = Survey { known: records.to_vec(), requested: None };
+) -> Survey {
+    let mut survey = Survey { known: records.to_vec(), requested: None, problem: None };
     for (tag, commit) in tags {
         match form.parse(service, tag) {
             None => {}
             Some(Tagged::Invalid(text)) if *commit == head => {
-                return Err(VersionError::Invalid { tag: (*tag).to_owned(), text });
+                survey.problem = Some(VersionError::Invalid { tag: (*tag).to_owned(), text });
             }
             Some(Tagged::Invalid(_)) => {}
             Some(Tagged::Version(version)) => {
                 let record = records.iter().find(|known| known.version == version);
                 match record {
                     Some(known) if *commit == head && known.commit != *head => {
-                        return Err(VersionError::Taken {
+                        survey.problem = Some(VersionError::Taken {
                             service: service.to_owned(),
                             version,
                             recorded: known.commit.clone(),
@@ -69,7 +68,7 @@ pub fn survey(
     {
         survey.requested = None;
     }
-    Ok(survey)
+    survey
 }
 
 /// The version that the next one follows: the highest stable one in HEAD's history. Where there are
@@ -95,7 +94,7 @@ mod tests {
         Known { version: version.parse().unwrap(), commit: id(commit) }
     }
 
-    fn look(records: &[Known], tags: &[(&str, char)]) -> Result<Survey, VersionError> {
+    fn look(records: &[Known], tags: &[(&str, char)]) -> Survey {
         let form = "{service}/v{version}".parse().unwrap();
         let commits: Vec<CommitId> = tags.iter().map(|(_, commit)| id(*commit)).collect();
         let tags: Vec<(&str, &CommitId)> =
@@ -111,23 +110,21 @@ mod tests {
             ("gateway/v1.2.0-rc.1", 'a'),
             ("orders/v9.0.0", 'a'),
         ];
-        let found = look(&[], &tags).unwrap();
+        let found = look(&[], &tags);
         assert_eq!(found.known, [known("1.0.0", 'b')]);
         assert_eq!(found.requested, Some(("gateway/v1.2.0-rc.1".into(), "1.2.0-rc.1".parse().unwrap())));
         let recorded = [known("1.1.0", 'a')];
-        assert_eq!(
-            look(&recorded, &[("gateway/v1.1.0", 'a'), ("gateway/v1.1.0-rc.1", 'a')]).unwrap().requested,
-            None
-        );
+        assert_eq!(look(&recorded, &[("gateway/v1.1.0", 'a'), ("gateway/v1.1.0-rc.1", 'a')]).requested, None);
     }
 
     #[test]
     fn a_tag_at_head_that_another_commit_has_is_a_conflict() {
-        let fault = look(&[known("1.1.0", 'b')], &[("gateway/v1.1.0", 'a')]).unwrap_err();
+        let fault = look(&[known("1.1.0", 'b')], &[("gateway/v1.1.0", 'a')]).problem.unwrap();
         let message = fault.to_string();
         assert!(message.contains(id('a').as_str()) && message.contains(id('b').as_str()), "{message}");
-        assert!(matches!(look(&[], &[("gateway/v1.0.0+x", 'a')]), Err(VersionError::Invalid { .. })));
-        assert!(look(&[], &[("gateway/v1.0.0+x", 'b')]).is_ok());
+        let invalid = look(&[], &[("gateway/v1.0.0+x", 'a')]).problem;
+        assert!(matches!(invalid, Some(VersionError::Invalid { .. })));
+        assert_eq!(look(&[], &[("gateway/v1.0.0+x", 'b')]).problem, None);
     }
 
     #[test]

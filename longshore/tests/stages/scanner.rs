@@ -124,6 +124,7 @@ fn image_of(made: &Made, platform: &str, binary: &Path, files: BTreeMap<String, 
         compression: Compression::Gzip,
         labels: BTreeMap::new(),
         created: 1_700_000_000,
+        file_time: 0,
         env: BTreeMap::new(),
         port: None,
         files,
@@ -306,7 +307,7 @@ fn without_a_database_there_is_no_verdict_unless_a_warning_will_do() {
     let finish = case.run().unwrap();
     assert_eq!(finish.output, Output::Scanned { verdict: Scan::None });
     assert!(finish.note.contains("NO VULNERABILITY VERDICT"), "{}", finish.note);
-    assert!(case.warnings().contains("was NOT scanned for vulnerabilities"), "{}", case.warnings());
+    assert!(case.warnings().contains("are NOT scanned for vulnerabilities"), "{}", case.warnings());
     assert_eq!(case.verdict(), Some(Scan::None));
 }
 

@@ -1,6 +1,7 @@
 //! The work tree: what is uncommitted, what is not checked out.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
@@ -65,30 +66,37 @@ impl Git {
         Ok(dirty)
     }
 
-    /// Edits that Git was told not to look at: files that are here, differ from the index, and are marked
-    /// `skip-worktree` or `assume-unchanged` (`git help update-index`).
+    /// Edits that Git was told not to look for, by `git update-index --skip-worktree` or `--assume-unchanged`.
+    /// A file that a sparse checkout leaves out is no edit.
     fn hidden(&self) -> anyhow::Result<Vec<DirtyEntry>> {
-        let listed = self.run(self.command("ls-files").args(["-v", "-s", "-z"]))?;
-        let marked: Vec<(&[u8], RepoPath)> = listed
-            .split(|byte| *byte == 0)
-            .filter(|entry| entry.first().is_some_and(|mark| *mark == b'S' || mark.is_ascii_lowercase()))
-            .filter_map(|entry| {
-                let tab = entry.iter().position(|byte| *byte == b'\t')?;
-                let blob = entry[..tab].split(|byte| *byte == b' ').nth(2)?;
-                Some((blob, RepoPath::from_bytes(&entry[tab + 1..])))
-            })
-            .filter(|(_, path)| self.root.join(path.to_path()).symlink_metadata().is_ok())
-            .collect();
-        let mut edited = Vec::new();
-        for (blob, path) in marked {
-            let command = self.command("hash-object").arg("--").arg(path.to_path());
-            // A link or a folder stands for itself: that it can't be read as a file is a difference too.
-            let now = self.output(command)?;
-            if now.stdout.trim_ascii() != blob {
-                edited.push(DirtyEntry { path, code: "hidden".to_owned() });
+        let index = self.run(self.command("ls-files").args(["-v", "-s", "-z"]))?;
+        let mut found = Vec::new();
+        for entry in index.split(|byte| *byte == 0).filter_map(Flagged::parse) {
+            if self.differs(&entry)? {
+                found.push(DirtyEntry { path: entry.path, code: "hidden".to_owned() });
             }
         }
-        Ok(edited)
+        Ok(found)
+    }
+
+    fn differs(&self, entry: &Flagged<'_>) -> anyhow::Result<bool> {
+        let path = self.root.join(entry.path.to_path());
+        let Ok(meta) = std::fs::symlink_metadata(&path) else {
+            // Of a Go package all files are there, or none.
+            let torn = entry.path.as_bytes().ends_with(b".go") && path.parent().is_some_and(Path::is_dir);
+            return Ok(entry.tag != b'S' || torn);
+        };
+        if entry.mode == b"120000" {
+            let target = std::fs::read_link(&path).map(|target| RepoPath::from_path(&target));
+            let kept = self.run(self.command("cat-file").arg("blob").arg(text(entry.object)))?;
+            return Ok(target.map_or(true, |target| target.as_bytes() != kept));
+        }
+        if !meta.is_file() {
+            return Ok(entry.mode != b"160000");
+        }
+        // By the path, so that line endings and filters are as they were when it was added.
+        let command = self.command("hash-object").arg("--").arg(path.into_os_string());
+        Ok(self.line(command)? != text(entry.object))
     }
 
     /// Refuses what was edited since the run found the tree clean, of the files that `counts`.
@@ -170,14 +178,14 @@ impl Git {
 }
 
 /// Git LFS specification, "Intro": a pointer is under 1024 bytes and starts with this line.
-fn is_lfs_pointer(path: &std::path::Path) -> bool {
+fn is_lfs_pointer(path: &Path) -> bool {
     let small = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() < 1024);
     small
         && std::fs::read(path)
             .is_ok_and(|bytes| bytes.starts_with(b"version https://git-lfs.github.com/spec/"))
 }
 
-fn content(path: &std::path::Path) -> anyhow::Result<(&'static [u8], Vec<u8>)> {
+fn content(path: &Path) -> anyhow::Result<(&'static [u8], Vec<u8>)> {
     use anyhow::Context as _;
     let meta = match std::fs::symlink_metadata(path) {
         Ok(meta) => meta,
@@ -209,6 +217,33 @@ fn index_entry(entry: &[u8]) -> Option<(&[u8], RepoPath)> {
     let tab = entry.iter().position(|byte| *byte == b'\t')?;
     let mode = entry.split(|byte| *byte == b' ').next()?;
     Some((mode, RepoPath::from_bytes(&entry[tab + 1..])))
+}
+
+/// A line of `git ls-files -v -s`: `TAG MODE OBJECT STAGE<TAB>PATH`.
+struct Flagged<'a> {
+    /// `S` is skip-worktree, a small letter assume-unchanged.
+    tag: u8,
+    mode: &'a [u8],
+    object: &'a [u8],
+    path: RepoPath,
+}
+
+impl<'a> Flagged<'a> {
+    fn parse(entry: &'a [u8]) -> Option<Self> {
+        let tag = *entry.first().filter(|tag| **tag == b'S' || tag.is_ascii_lowercase())?;
+        let tab = entry.iter().position(|byte| *byte == b'\t')?;
+        let mut words = entry.get(2..tab)?.split(|byte| *byte == b' ');
+        Some(Self {
+            tag,
+            mode: words.next()?,
+            object: words.next()?,
+            path: RepoPath::from_bytes(&entry[tab + 1..]),
+        })
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// `git help status`, "Porcelain Format Version 2". Renames are off, so every entry is one token.

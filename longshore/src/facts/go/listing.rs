@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cause::{Cause, cause};
 use super::{Setting, command_for};
 use crate::cancel::Cancel;
 use crate::fault::{Exit, Fault, FaultContext as _};
@@ -167,10 +168,12 @@ pub fn list(
             return Err(Fault::new(Exit::Interrupted, "stopped").into());
         }
         Err(error) => {
-            return Err(error).fault(
-                Exit::Failed,
-                format!("the packages of `{}` can't be listed", setting.module.display()),
-            );
+            let said = match &error {
+                ProcessError::Failed { tail, .. } => tail.join("\n"),
+                _ => String::new(),
+            };
+            let message = format!("the packages of `{}` can't be listed", setting.module.display());
+            return Err(anyhow::Error::from(error).context(unlisted(&said, message)));
         }
     };
     let packages = serde_json::Deserializer::from_slice(&output.stdout)
@@ -195,12 +198,39 @@ fn faults_of(packages: &[Package], platform: &Platform) -> anyhow::Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
-    Err(Fault::new(
-        Exit::Failed,
-        format!("Go can't load the packages for {platform}:\n  {}", lines.join("\n  ")),
-    )
-    .hint("`go build` in that module says the same; a missing module wants `go mod tidy`")
-    .into())
+    let count = lines.len();
+    let broken = lines.iter().any(|line| is_there(line));
+    let shown = if broken { 3 } else { 20 };
+    lines.truncate(shown);
+    if count > shown {
+        lines.push(format!("and {} more", count - shown));
+    }
+    let lines = lines.join("\n");
+    if broken {
+        let message = format!("Go can't load its own packages:\n  {}", lines.replace('\n', "\n  "));
+        let hint = "free some space in GOCACHE and TMPDIR, raise the limit of open files with `ulimit -n`, or install Go again";
+        return Err(Fault::new(Exit::Machine, message).hint(hint).into());
+    }
+    let message = format!("Go can't load the packages for {platform}:\n  {}", lines.replace('\n', "\n  "));
+    Err(unlisted(&lines, message).into())
+}
+
+/// Whether Go says of one of its own packages that it is not there, and it is: it could not open it.
+fn is_there(line: &str) -> bool {
+    let folder = line.split_once(" is not in std (").and_then(|(_, rest)| rest.strip_suffix(')'));
+    folder.is_some_and(|folder| Path::new(folder).is_dir())
+}
+
+/// Whose fault it is that Go can't list packages: the sources', the network's or the machine's.
+fn unlisted(said: &str, message: String) -> Fault {
+    match cause(said) {
+        Cause::Offline => Fault::new(Exit::Machine, message).hint(
+            "run once without `--offline` and with a GOPROXY, so that the modules are in the module cache",
+        ),
+        Cause::Network => Fault::new(Exit::Outside, message).hint("run again; behind a firewall set GOPROXY"),
+        Cause::Sources | Cause::Unknown => Fault::new(Exit::Failed, message)
+            .hint("`go build` in that module says the same; a missing module wants `go mod tidy`"),
+    }
 }
 
 #[cfg(test)]

@@ -152,7 +152,9 @@ fn layer(
     let wanted = release.runs(Stage::Image)
         && service.settings.dockerfile.is_none()
         && service.image_platforms().any(|other| other == platform);
-    wanted.then(|| BinaryLayer::new(name, platform, service.settings.image.compression))
+    wanted.then(|| {
+        BinaryLayer::new(name, platform, service.settings.image.compression, release.epoch.unwrap_or(0))
+    })
 }
 
 fn ldflags(release: &Release, name: &str, service: &ServiceRelease) -> anyhow::Result<Vec<String>> {

@@ -58,7 +58,8 @@ fn add_image(
         user: image.user.clone(),
         compression: image.compression,
         labels: labels(draft.release, name, service),
-        created: draft.release.commit_time,
+        created: draft.release.created(),
+        file_time: draft.release.epoch.unwrap_or(0),
         env: image.env.clone(),
         port: service.settings.port,
         files,
@@ -142,7 +143,7 @@ fn labels(release: &Release, name: &str, service: &ServiceRelease) -> BTreeMap<S
     set("title", name.to_owned());
     set("version", service.version.to_string());
     set("revision", release.commit.to_string());
-    set("created", clock::rfc3339(release.commit_time));
+    set("created", clock::rfc3339(release.created()));
     if let Some(source) = &release.source {
         set("source", source.clone());
     }

@@ -3,8 +3,9 @@
 
 use super::finding::Finding;
 use super::format::first_change;
-use super::tool::{self, Cause, cause};
+use super::tool;
 use super::{LintSpec, Scope};
+use crate::facts::go::cause::{Cause, cause};
 use crate::host::process::{Command, Output};
 
 /// `go mod verify`: the downloaded modules are unchanged since their download.

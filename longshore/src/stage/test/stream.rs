@@ -112,6 +112,11 @@ impl Summary {
         !self.failed.is_empty()
     }
 
+    /// Whether a test failed, and not only what a package is compiled and run with.
+    pub(super) fn has_failed_tests(&self) -> bool {
+        self.failed.iter().any(|(_, test)| !test.is_empty())
+    }
+
     /// "42 passed in 12 packages".
     pub(super) fn note(&self) -> String {
         if self.packages == 0 && self.without_tests > 0 {

@@ -82,7 +82,11 @@ impl History {
         for name in self.closures.keys() {
             let own = self.known.get(name).cloned().unwrap_or_default();
             let records = if self.form.is_per_service() { own } else { shared.clone() };
-            surveys.push((name, survey(name, &self.form, &records, &tags, &head)?));
+            let survey = survey(name, &self.form, &records, &tags, &head);
+            if let Some(problem) = survey.problem {
+                return Err(problem);
+            }
+            surveys.push((name, survey));
         }
         let ranges: Vec<(Option<&Known>, Vec<Commit>)> = surveys
             .iter()

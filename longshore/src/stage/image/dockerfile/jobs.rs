@@ -37,7 +37,7 @@ pub fn add(
         target: settings.target.clone(),
         args,
         labels,
-        created: draft.release.commit_time,
+        created: draft.release.created(),
         compression: service.settings.image.compression,
         engine: settings.engine,
         builder: settings.builder.clone(),
