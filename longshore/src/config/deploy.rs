@@ -27,8 +27,6 @@ table! {
         [..] workload: WorkloadOptions,
         /// Options of the driver `docker`.
         ["docker"] docker: DockerOptions,
-        /// Options of the driver `compose`.
-        ["compose"] compose: ComposeOptions,
         /// Options of the driver `kubernetes`.
         ["kubernetes"] kubernetes: KubernetesOptions,
         /// Options of the driver `gitops`.
@@ -90,7 +88,6 @@ words! {
     pub enum DriverName {
         "process" => Process,
         "docker" => Docker,
-        "compose" => Compose,
         "kubernetes" => Kubernetes,
         "gitops" => Gitops,
     }
@@ -123,16 +120,6 @@ table! {
         ["network", NOT_EMPTY] network: Option<Located<String>>,
         /// On which address of the daemon's host ports are published; absent: 127.0.0.1.
         ["address", NOT_EMPTY] address: Option<Located<String>>,
-    }
-}
-
-table! {
-    /// Options of the driver `compose`.
-    pub struct ComposeOptions derive Default {
-        /// The project's name; absent: PROJECT-ENVIRONMENT.
-        ["project", NOT_EMPTY] project: Option<Located<String>>,
-        /// A file of the user's that is merged over the generated one, from the root.
-        ["overlay"] overlay: Option<Located<std::path::PathBuf>>,
     }
 }
 

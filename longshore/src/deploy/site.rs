@@ -343,10 +343,6 @@ pub fn driver(
         DriverName::Docker => Ok(Box::new(Docker::new(target)?)),
         DriverName::Kubernetes => Ok(Box::new(Kubernetes::new(target))),
         DriverName::Gitops => Ok(Box::new(Gitops::new(target)?)),
-        other => {
-            let message = format!("the driver `{other}` is not in this build");
-            Err(Fault::new(Exit::Usage, message).into())
-        }
     }
 }
 
