@@ -50,7 +50,7 @@ fn each_changed_input_is_a_line_and_nothing_is_written() {
     assert_eq!(lines[0], "build:.:linux/amd64: 3 inputs changed", "{run}");
     assert!(lines[1].starts_with("  pkg/shared/new.go added: "), "{run}");
     assert!(lines[2].starts_with("  pkg/store/store.go changed: ") && lines[2].contains(" → "), "{run}");
-    assert_eq!(lines[3], "  flags changed: \"\" → -gcflags=-l");
+    assert_eq!(lines[3], "  build flags changed: \"\" → -gcflags=-l");
     assert_eq!(lines.len(), 4, "{run}");
     let image = explained(&shop, &["api", "image"], "image:api:linux/amd64");
     assert_eq!(image["inputs"][0]["to"], "not built yet", "{image:#}");
@@ -58,7 +58,7 @@ fn each_changed_input_is_a_line_and_nothing_is_written() {
     let web = explained(&shop, &["web", "build"], "build");
     let names: Vec<&str> =
         web["inputs"].as_array().unwrap().iter().map(|input| input["input"].as_str().unwrap()).collect();
-    assert_eq!(names, ["pkg/shared/new.go", "flags"]);
+    assert_eq!(names, ["pkg/shared/new.go", "build flags"]);
     assert!(state(shop.root()) == before, "something was written");
     assert!(state(&shop.cache()) == cache, "something was written into the cache");
 

@@ -4,6 +4,8 @@
 //! Must never hand out what it did not check: a file is hashed again when it is taken, and one that
 //! does not match is a miss and a warning.
 
+mod trim;
+
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,11 @@ use sha2::{Digest as _, Sha256};
 use crate::fault::{Exit, FaultContext as _};
 use crate::host::files;
 use crate::oci::types::Digest;
+
+pub use trim::Trimmed;
+
+/// The store's size in bytes where no configuration says one.
+pub const MAX_SIZE: u64 = 10 << 30;
 
 /// A kind of entry. The number is part of the folder's name: a new form starts a new folder, and
 /// older releases of the tool go on with theirs.
@@ -28,10 +35,10 @@ pub enum Bucket {
 impl Bucket {
     fn folder(self) -> &'static str {
         match self {
-            Self::Build => "build-v1",
-            Self::Layer => "layer-v1",
-            Self::Lint => "lint-v1",
-            Self::Test => "test-v1",
+            Self::Build => "build-v2",
+            Self::Layer => "layer-v2",
+            Self::Lint => "lint-v2",
+            Self::Test => "test-v2",
         }
     }
 }
@@ -55,11 +62,20 @@ impl Cache {
 
     /// The entry under `key`; a damaged one is a miss.
     pub fn get<T: DeserializeOwned>(&self, bucket: Bucket, key: &Digest) -> Option<T> {
-        serde_json::from_slice(&std::fs::read(self.entry(bucket, key)).ok()?).ok()
+        let path = self.entry(bucket, key);
+        let text = std::fs::read_to_string(&path).ok()?;
+        let (value, digest) = text.rsplit_once('\n')?;
+        if digest != sealed(bucket, key, value).as_str() {
+            return None;
+        }
+        trim::touch(&path);
+        serde_json::from_str(value).ok()
     }
 
     pub fn put<T: Serialize>(&self, bucket: Bucket, key: &Digest, value: &T) -> anyhow::Result<()> {
-        files::write(&self.entry(bucket, key), &serde_json::to_vec(value)?)
+        let value = serde_json::to_string(value)?;
+        let text = format!("{value}\n{}", sealed(bucket, key, &value));
+        files::write(&self.entry(bucket, key), text.as_bytes())
     }
 
     /// Takes a copy of a file in and gives its digest and size in bytes.
@@ -82,7 +98,12 @@ impl Cache {
         let folder = target.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)
             .fault(Exit::Machine, format!("could not write `{}`", target.display()))?;
-        let (temporary, found, _) = copy_hashed(&source, folder)?;
+        trim::touch(&source);
+        let (temporary, found, _) = match copy_hashed(&source, folder) {
+            // Another process has just removed it.
+            Err(_) if !source.is_file() => return Ok(false),
+            copied => copied?,
+        };
         if found != *digest {
             let _ = std::fs::remove_file(&source);
             return Ok(false);
@@ -93,6 +114,31 @@ impl Cache {
 
     fn entry(&self, bucket: Bucket, key: &Digest) -> PathBuf {
         self.root.join(bucket.folder()).join(&key.hex()[..2]).join(key.hex())
+    }
+}
+
+/// What an entry ends with: a damaged one, and one that was put under another key, do not.
+fn sealed(bucket: Bucket, key: &Digest, value: &str) -> Digest {
+    Digest::of(format!("{} {key}\n{value}", bucket.folder()).as_bytes())
+}
+
+/// The digest and size of a file that the store could not take in.
+///
+/// # Errors
+/// [`Exit::Machine`] where it can't be read.
+pub fn hash(path: &Path) -> anyhow::Result<(Digest, u64)> {
+    let shown = || format!("could not read `{}`", path.display());
+    let mut file = std::fs::File::open(path).fault(Exit::Machine, shown())?;
+    let mut hash = Sha256::new();
+    let mut size = 0;
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        let count = file.read(&mut buffer).fault(Exit::Machine, shown())?;
+        if count == 0 {
+            return Ok((Digest::from_sha256(hash.finalize().into()), size));
+        }
+        hash.update(&buffer[..count]);
+        size += count as u64;
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod check;
+pub mod clean;
 pub mod context;
 pub mod deploy;
 pub mod doctor;
@@ -138,6 +139,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Say which inputs of a service's jobs changed since they last ran here
     Explain(ExplainArgs),
+    /// Remove dist/ and what this clone remembers of its runs, or shrink the user's store
+    Clean(CleanArgs),
     /// Check pipeline.toml and environments/*.toml
     Check,
     /// Look up what the images' bases stand for now
@@ -290,6 +293,17 @@ pub enum PlanFormat {
     /// Graphviz
     Dot,
     Mermaid,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CleanArgs {
+    /// Only of the user's store, shared by all repositories: what was not used for longest, until SIZE is left
+    #[arg(long, value_name = "SIZE", env = "LONGSHORE_MAX_SIZE", value_parser = size)]
+    pub max_size: Option<u64>,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    crate::config::values::size(text).map_err(|complaint| complaint.message)
 }
 
 #[derive(Clone, Debug, Args)]

@@ -78,6 +78,7 @@ pub struct Config {
     pub build: Build,
     pub image: Image,
     pub stages: Stages,
+    pub cache: CacheOptions,
     pub deploy: Deploy,
     pub services: BTreeMap<String, Service>,
     /// At least one: `local`, empty, where the repository has no `environments/`.
@@ -101,6 +102,8 @@ table! {
         ["image"] image: Image,
         /// Options of the stages.
         ["stages"] stages: Stages,
+        /// What is kept between runs, for all repositories of the user.
+        ["cache"] cache: CacheOptions,
         /// How environments are deployed to; each may say otherwise.
         ["deploy"] deploy: Deploy,
         /// What is released, by name.
@@ -148,6 +151,15 @@ table! {
         ["trivy", TRIVY_VERSION] trivy: Option<Located<String>>,
         /// The linter; without it the lint stage runs gofmt, go vet and go mod.
         ["golangci-lint", VERSION] golangci_lint: Option<Located<String>>,
+    }
+}
+
+table! {
+    /// What is kept between runs, for all repositories of the user.
+    pub struct CacheOptions derive Default {
+        /// Of the user's store, as `20GiB`: what was not used for longest is removed when a run ends.
+        /// Absent: 10 GiB.
+        ["max-size"] max_size: Option<Located<u64>>,
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::timings::{self, Surroundings, Watch};
 use super::{Global, PlanFormat, ProgressChoice};
+use crate::cache::{self, Cache};
 use crate::cancel::Cancel;
 use crate::ci::told;
 use crate::config::SecretSource;
 use crate::diagnostic::render_all;
-use crate::event::Event;
+use crate::event::{Event, Outcome, Summary};
 use crate::execute::{self, Options, Runner};
 use crate::fault::{Exit, Fault};
 use crate::host::clock;
@@ -129,6 +130,7 @@ pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Res
     let artifacts = results::artifacts(session, &prepared, &outputs)?;
     artifacts.write(&session.workspace.dist)?;
     let closing = results::closing(&prepared, &artifacts, &outputs, &summary, order);
+    trim(session, &summary);
     if global.progress != ProgressChoice::Quiet {
         report::note(&closing);
     }
@@ -149,6 +151,14 @@ fn leave(session: &Session, global: &Global, watch: Watch) {
     });
     let note = note.filter(|_| global.progress != ProgressChoice::Quiet);
     note.iter().chain(&warnings).for_each(|text| report::note(text));
+}
+
+/// Keeps the user's store to its size. A run that put nothing into it made it no larger.
+fn trim(session: &Session, summary: &Summary) {
+    if summary.jobs.iter().any(|job| matches!(job.outcome, Outcome::Done { .. })) {
+        let limit = session.config.cache.max_size.as_ref().map_or(cache::MAX_SIZE, |size| size.value);
+        Cache::new(&session.workspace.cache).trim(limit);
+    }
 }
 
 /// One run at a time in a work tree; what a killed one left running is ended first.

@@ -177,6 +177,7 @@ fn dispatch(
             run_pipeline::plan(&mut session, &order, args.format)
         }
         Command::Explain(args) => super::explain::explain(&global, environment, cancel, &args),
+        Command::Clean(args) => super::clean::clean(&global, &environment, cancel, &args),
         Command::Check => super::check::check(&global, environment, cancel),
         Command::Base(BaseCommand::Check(args)) => {
             super::base::check(&global, &environment, cancel, args.format)

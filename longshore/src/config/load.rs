@@ -192,6 +192,7 @@ fn assemble(
         build: file.build,
         image: file.image,
         stages: file.stages,
+        cache: file.cache,
         deploy: file.deploy,
         services: file.services,
         environments,

@@ -575,7 +575,8 @@ impl Value for u64 {
     }
 }
 
-fn size(text: &str) -> Result<u64, Complaint> {
+/// Bytes, from a number and a unit.
+pub(crate) fn size(text: &str) -> Result<u64, Complaint> {
     const UNITS: &[(&str, u64)] = &[
         ("GiB", 1 << 30),
         ("MiB", 1 << 20),

@@ -40,12 +40,15 @@ impl Preimage {
     }
 }
 
+/// What a user wrote, whatever it looks like: a build tag may be called `special`.
+const SETTINGS: [&str; 4] = ["build flags", "build tags", "linker flags", "main package"];
+
 /// Whether a line is of something in the repository, as [`super::of_packages`] and a module's tree name it.
 fn is_path(name: &str, value: &str) -> bool {
     let file = value == "absent" || value == "special" || value.starts_with("link to ");
     let elsewhere = name == "GOROOT" || name.starts_with("GOROOT/") || name.starts_with("GOMODCACHE/");
-    let variable = name.starts_with("variable ");
-    (file || value.starts_with("sha256:")) && !elsewhere && !variable && !Path::new(name).is_absolute()
+    let setting = name.starts_with("variable ") || SETTINGS.contains(&name);
+    (file || value.starts_with("sha256:")) && !elsewhere && !setting && !Path::new(name).is_absolute()
 }
 
 /// A folder of the module cache that lies in the repository is named by what is directly in it.
@@ -88,7 +91,8 @@ mod tests {
         inputs.add("GOROOT", "sha256:0");
         inputs.add("GOROOT/src/fmt", "sha256:0");
         inputs.add("GOMODCACHE/x@v1.0.0", "sha256:0");
-        inputs.add("package", "example.com/x");
+        inputs.add("main package", "example.com/x");
+        inputs.add("build tags", "special");
         let changed = || inputs.changed(root, &mut fresh()).unwrap();
         assert_eq!(changed(), None);
         // The module's own folder is no package: what is new there is no input.

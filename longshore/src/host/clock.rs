@@ -13,6 +13,11 @@ pub fn now_precise() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// How long ago a time was; nothing for one to come.
+pub fn age(time: SystemTime) -> Duration {
+    (UNIX_EPOCH + now_precise()).duration_since(time).unwrap_or_default()
+}
+
 /// `2026-11-21T06:30:00Z` (RFC 3339, UTC).
 pub fn rfc3339(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()

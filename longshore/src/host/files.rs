@@ -105,6 +105,19 @@ pub fn append(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     file.write_all(bytes).fault(Exit::Machine, shown())
 }
 
+/// Removes a file, or a folder with all in it; where there is none, nothing.
+///
+/// # Errors
+/// [`Exit::Machine`] when the disk says no.
+pub fn remove(path: &Path) -> anyhow::Result<()> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(_) => return Ok(()),
+    };
+    removed.fault(Exit::Machine, format!("could not remove `{}`", path.display()))
+}
+
 /// Removes the folders in `folder` whose names begin with `prefix`. One that stays is in the way of
 /// nothing, and is tried again by the next run.
 pub fn remove_folders(folder: &Path, prefix: &str) {

@@ -189,10 +189,13 @@ fn compile(
         }
         let (digest, size) = match taken.get(&target.service).filter(|taken| taken.stands(&made)) {
             Some(taken) => (taken.digest.clone(), taken.size),
-            None => cache.put_file(&made)?,
+            None => keep(&made, cache, scope)?,
         };
         if let Some(inputs) = &target.inputs {
-            cache.put(Bucket::Build, &inputs.key(), &Entry { digest: digest.clone(), size })?;
+            let entry = Entry { digest: digest.clone(), size };
+            if let Err(error) = cache.put(Bucket::Build, &inputs.key(), &entry) {
+                scope.progress.warning(&format!("{error:#}"), None);
+            }
         }
         let path = scope.workspace.binary(&target.service, &spec.platform);
         files::rename(&made, &path)?;
@@ -200,6 +203,14 @@ fn compile(
         binaries.insert(target.service.clone(), Binary { path, digest, size });
     }
     Ok(binaries)
+}
+
+/// Takes an executable into the cache, and gives its digest and size. A full disk there costs a warning.
+fn keep(made: &Path, cache: &Cache, scope: &Scope<'_>) -> anyhow::Result<(Digest, u64)> {
+    cache.put_file(made).or_else(|error| {
+        scope.progress.warning(&format!("the cache does without it: {error:#}"), None);
+        crate::cache::hash(made)
+    })
 }
 
 /// The name under which Go writes it.

@@ -117,10 +117,10 @@ fn target(
     if known && let Some(files) = service.inputs.files.get(platform) {
         let mut all = files.clone();
         all.add("build stage", VERSION.to_string());
-        all.add("package", &service.inputs.package);
-        all.add("flags", build.flags.join(" "));
-        all.add("ldflags", ldflags.join(" "));
-        all.add("tags", build.tags.join(","));
+        all.add("main package", &service.inputs.package);
+        all.add("build flags", build.flags.join(" "));
+        all.add("linker flags", ldflags.join(" "));
+        all.add("build tags", build.tags.join(","));
         for (variable, value) in platform.go_env() {
             all.add(variable, value);
         }
