@@ -110,8 +110,11 @@ impl Container {
             .filter_map(|binding| Some((host, binding.host_port.parse().ok()?)))
             .filter_map(|address: (&str, u16)| address.to_socket_addrs().ok()?.next())
             .collect();
-        let inside =
-            settings.ports.iter().flatten().filter_map(|(port, _)| port.split('/').next()?.parse().ok());
+        let inside = settings
+            .ports
+            .iter()
+            .flatten()
+            .filter_map(|(port, _)| port.split('/').next()?.parse::<u16>().ok());
         let inside: Vec<u16> = inside.collect();
         for address in settings.networks.values().filter_map(|at| at.address.parse::<IpAddr>().ok()) {
             addresses.extend(inside.iter().map(|port| SocketAddr::new(address, *port)));

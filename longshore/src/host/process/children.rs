@@ -194,6 +194,6 @@ impl ProcessId {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(in crate::host) fn end(_leader: &ProcessIdId) -> bool {
+pub(in crate::host) fn end(_leader: &ProcessId) -> bool {
     false
 }

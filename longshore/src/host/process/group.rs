@@ -7,6 +7,7 @@ use std::process::Child;
 pub(super) enum Leader {
     Running,
     /// The kernel stopped it for using a terminal that a job has not.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix has a terminal's foreground group"))]
     AtTerminal,
     Ended,
 }
