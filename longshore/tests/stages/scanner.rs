@@ -133,7 +133,7 @@ fn image_of(made: &Made, platform: &str, binary: &Path, files: BTreeMap<String, 
     let Output::Manifest(manifest) = &finish.output else { unreachable!("{finish:?}") };
     let digest = manifest.digest.clone();
     repository.outputs.set(job.clone(), finish.output.clone());
-    let executable = format!("/usr/local/bin/app{}", platform.executable_suffix());
+    let executable = format!("/{}", image::binary_path("app", &platform));
     let spec = ScanSpec {
         service: "app".to_owned(),
         platform,
