@@ -35,6 +35,7 @@ mod readme;
 mod registry;
 mod remote;
 mod repository;
+mod reproduce;
 mod rollouts;
 mod samples;
 mod self_check;

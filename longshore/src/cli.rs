@@ -10,6 +10,7 @@ pub mod explain;
 pub mod init;
 pub mod pipeline;
 pub mod promote;
+pub mod reproduce;
 pub mod rescan;
 pub mod run;
 pub mod setup;
@@ -139,6 +140,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Say which inputs of a service's jobs changed since they last ran here
     Explain(ExplainArgs),
+    /// Build twice, the second time from nothing, and compare: the same digests, or what differs
+    VerifyRepro(ReproduceArgs),
     /// Remove dist/ and what this clone remembers of its runs, or shrink the user's store
     Clean(CleanArgs),
     /// Check pipeline.toml and environments/*.toml
@@ -304,6 +307,13 @@ pub struct CleanArgs {
 
 fn size(text: &str) -> Result<u64, String> {
     crate::config::values::size(text).map_err(|complaint| complaint.message)
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReproduceArgs {
+    /// Services; without any, all that are not built from a Dockerfile
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]

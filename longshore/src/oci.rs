@@ -4,12 +4,13 @@
 //! blob of files, [`image`] a manifest of blobs, [`layout`] keeps both in a folder, [`registry`] speaks
 //! to those that keep them elsewhere; [`destination`] is either, [`base`] what an image stands on,
 //! [`archive`] an image as one file, [`daemon`] who runs it, [`saved`] what
-//! it gives back.
+//! it gives back, [`difference`] where two images part.
 
 pub mod archive;
 pub mod base;
 pub mod daemon;
 pub mod destination;
+pub mod difference;
 pub mod image;
 pub mod layer;
 pub mod layout;

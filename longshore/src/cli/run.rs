@@ -177,6 +177,7 @@ fn dispatch(
             run_pipeline::plan(&mut session, &order, args.format)
         }
         Command::Explain(args) => super::explain::explain(&global, environment, cancel, &args),
+        Command::VerifyRepro(args) => super::reproduce::reproduce(&global, environment, cancel, &args),
         Command::Clean(args) => super::clean::clean(&global, &environment, cancel, &args),
         Command::Check => super::check::check(&global, environment, cancel),
         Command::Base(BaseCommand::Check(args)) => {
@@ -228,6 +229,14 @@ fn outputs(given: &[Target], global: &Global) -> anyhow::Result<Vec<Target>> {
         Ok(target.with(|given| path.unwrap_or_else(|| given.to_owned())))
     };
     given.iter().map(absolute).collect()
+}
+
+/// The images of `services` as they would be of this very state.
+pub(super) fn image_order(global: &Global, services: &[String]) -> anyhow::Result<Order> {
+    let selection = Selection { services: services.to_vec(), all: true, since: None };
+    let versioning = Versioning { snapshot: true, ..Versioning::default() };
+    let args = StageArgs { selection, versioning, ..StageArgs::default() };
+    order(Goal::Stage(Stage::Image), global, &args, BTreeSet::new(), &[])
 }
 
 fn order(

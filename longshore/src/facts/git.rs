@@ -17,6 +17,7 @@ use crate::version::CommitId;
 
 mod bare;
 mod changes;
+mod copy;
 mod history;
 mod identity;
 mod network;

@@ -94,6 +94,56 @@ pub fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Makes a folder, and those above it.
+///
+/// # Errors
+/// [`Exit::Machine`] when the disk says no.
+pub fn make_folder(path: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(path).fault(Exit::Machine, format!("could not make `{}`", path.display()))
+}
+
+/// A new folder in `parent`, which goes with all in it when dropped.
+///
+/// # Errors
+/// [`Exit::Machine`] when the disk says no.
+pub fn folder_aside(parent: &Path, prefix: &str) -> anyhow::Result<tempfile::TempDir> {
+    make_folder(parent)?;
+    let made = tempfile::Builder::new().prefix(prefix).tempdir_in(parent);
+    made.fault(Exit::Machine, format!("could not make a folder in `{}`", parent.display()))
+}
+
+/// Another umask for this process and what it starts, until it is dropped. Only while nothing else is written.
+#[derive(Debug)]
+pub struct Umask {
+    #[cfg(unix)]
+    before: nix::sys::stat::Mode,
+}
+
+impl Umask {
+    /// The narrowest one, or where it is that one already the usual one.
+    pub fn other() -> Self {
+        #[cfg(unix)]
+        {
+            use nix::sys::stat::{Mode, umask};
+            let narrow = Mode::S_IRWXG | Mode::S_IRWXO;
+            let before = umask(narrow);
+            if before == narrow {
+                umask(Mode::S_IWGRP | Mode::S_IWOTH);
+            }
+            Self { before }
+        }
+        #[cfg(not(unix))]
+        Self {}
+    }
+}
+
+impl Drop for Umask {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        nix::sys::stat::umask(self.before);
+    }
+}
+
 /// Adds to the end of a file, which is made: those that a CI system hands to every step.
 ///
 /// # Errors
