@@ -280,3 +280,61 @@ fn each_environment_has_a_build_of_its_own_where_its_args_differ() {
     shop.commit("ci: another word");
     assert_eq!(shop.planned(&["--env", "prod"]), "web 0.1.0");
 }
+
+#[test]
+fn a_service_may_be_nothing_but_a_dockerfile() {
+    let shop = shop("buildah");
+    shop.edit("pipeline.toml", "package = \"cmd/api\"\n", "");
+    shop.write("prebuilt/notes.txt", "words\n");
+    shop.commit("feat: api is nothing but a Dockerfile");
+    assert_eq!(shop.planned(&[]), "api 0.1.0, web 0.1.0");
+    shop.longshore(&["check"]).code(0);
+    // Nothing of it is Go's business: its Dockerfile is looked at, and no module is tested for it.
+    let run = shop.longshore(&["lint", "api"]).code(0).stderr_has("Dockerfile of api");
+    assert!(!run.stderr.contains("lint ."), "{run}");
+    shop.longshore(&["test", "api"]).code(0);
+    if tool("buildah").is_none() {
+        return;
+    }
+    let Some(shop) = shop.scanner() else { return };
+    shop.longshore(&["release"]).code(0);
+    let artifact = &shop.artifacts()["services"]["api"];
+    let verdicts = &artifact["platforms"]["linux/amd64"]["verdicts"];
+    assert_eq!((&verdicts["scan"], artifact["version"].as_str()), (&"pass".into(), Some("0.1.0")));
+    assert_ne!(verdicts["verify"], Value::Null, "{artifact:#}");
+    // The record says what it was made of, and the next release follows from that.
+    let record = shop.git(["show", "refs/longshore/local/releases:releases/api/0.1.0.json"]);
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["closure"]["packages"], serde_json::json!([]));
+    assert_eq!(record["closure"].get("main"), None);
+    assert_eq!(shop.planned(&[]), "");
+    for (path, text, version) in [
+        ("cmd/api/more.go", "package main\n", ""),
+        ("go.mod", "module example.com/shop\n\ngo 1.26.1\n", "web 0.1.1"),
+        ("prebuilt/notes.txt", "other words\n", "api 0.1.1, web 0.1.1"),
+    ] {
+        shop.write(path, text).commit("fix: something");
+        assert_eq!(shop.planned(&[]), version, "{path}");
+    }
+    let plan = shop.longshore(&["plan", "--since", "HEAD~1"]).code(0);
+    plan.stdout_has("prebuilt/notes.txt changed").stdout_has("web 0.1.0 unchanged");
+    shop.longshore(&["explain", "api"]).code(0);
+    shop.longshore(&["status"]).code(0).stdout_has("api");
+    // Without any Go at all.
+    let empty = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(tool("git").unwrap(), empty.path().join("git")).unwrap();
+    let shop = shop.env("PATH", empty.path());
+    shop.longshore(&["plan"]).code(4).stderr_has("`go` is not installed");
+    let web = shop.read("pipeline.toml");
+    let web = &web[web.find("[services.web]").unwrap()..];
+    let web = web.split("\n\n").next().unwrap().to_owned();
+    shop.edit("pipeline.toml", &web, "");
+    shop.longshore(&["plan"]).code(0).stdout_has("api");
+    // Neither is an error, at its place.
+    shop.edit("pipeline.toml", "dockerfile = \"Dockerfile\"", "");
+    shop.longshore(&["check"])
+        .code(2)
+        .stderr_has("service `api` has neither `package` nor `dockerfile`")
+        .stderr_has("`package` is required here")
+        .stderr_has("pipeline.toml:");
+}

@@ -15,8 +15,9 @@ pub use path::RepoPath;
 /// A service's inputs: the union over its platforms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closure {
-    /// The main package's directory.
-    pub main: RepoPath,
+    /// The main package's directory. Like the other facts of Go absent where a Dockerfile's service names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<RepoPath>,
     /// Directories of all packages that lie in the repository (a vendored one too).
     pub packages: BTreeSet<RepoPath>,
     /// Files that `//go:embed` takes in.
@@ -24,7 +25,8 @@ pub struct Closure {
     /// Module path → version, with its replacement: `v1.2.3` or `v1.2.3 => ../fork`.
     pub modules: BTreeMap<String, String>,
     /// The directory of the service's go.mod.
-    pub go_mod: RepoPath,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go_mod: Option<RepoPath>,
     /// Files in package directories that no platform's build looks at.
     pub ignored: BTreeSet<RepoPath>,
     /// Files of the image that are no Go source: `files`, a Dockerfile.
@@ -32,7 +34,8 @@ pub struct Closure {
     /// Of everything else that shapes the image: flags, base, image settings, neutral build-args.
     pub settings: Digest,
     /// The Go version, as `1.26.8`.
-    pub go: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go: Option<String>,
     /// What a Dockerfile's build is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextClosure>,
@@ -82,7 +85,7 @@ impl Closure {
             return false;
         }
         if name == b"default.pgo" {
-            return folder == self.main;
+            return self.main.as_ref() == Some(&folder);
         }
         // cmd/go passes over names that begin so.
         if name.starts_with(b"_") || name.starts_with(b".") || name.ends_with(b"_test.go") {
@@ -95,9 +98,10 @@ impl Closure {
     /// Whether the go.mod in `folder` has a say in this service's build: its own module's, or that of
     /// another module of this repository whose packages it imports.
     pub fn in_module(&self, folder: &RepoPath) -> bool {
-        *folder == self.go_mod
+        let Some(go_mod) = &self.go_mod else { return false };
+        folder == go_mod
             || self.packages.iter().any(|package| {
-                let inner = folder.contains(&self.go_mod) && self.go_mod.contains(package);
+                let inner = folder.contains(go_mod) && go_mod.contains(package);
                 folder.contains(package) && !inner
             })
     }
@@ -105,7 +109,12 @@ impl Closure {
     /// Whether a go.mod, go.sum or go.work (with go.work.sum) has a say in this service's build.
     pub fn obeys(&self, file: &RepoPath) -> bool {
         let (folder, name) = file.split();
-        if name.starts_with(b"go.work") { folder.contains(&self.go_mod) } else { self.in_module(&folder) }
+        if name.starts_with(b"go.work") { self.below(&folder) } else { self.in_module(&folder) }
+    }
+
+    /// Whether its go.mod lies in `folder`, where a go.work may be.
+    pub fn below(&self, folder: &RepoPath) -> bool {
+        self.go_mod.as_ref().is_some_and(|go_mod| folder.contains(go_mod))
     }
 
     /// Takes in the closure of the same service for another platform. A file is ignored only where
@@ -134,15 +143,15 @@ pub(crate) mod tests {
     /// A closure of packages alone, with `main` first; the module is at the root.
     pub(crate) fn closure(packages: &[&str]) -> Closure {
         Closure {
-            main: packages[0].into(),
+            main: Some(packages[0].into()),
             packages: packages.iter().map(|p| RepoPath::from(*p)).collect(),
             embeds: BTreeSet::new(),
             modules: BTreeMap::new(),
-            go_mod: "".into(),
+            go_mod: Some("".into()),
             ignored: BTreeSet::new(),
             extra_files: BTreeSet::new(),
             settings: Digest::of(b"settings"),
-            go: "1.26.8".into(),
+            go: Some("1.26.8".into()),
             context: None,
         }
     }
@@ -206,7 +215,7 @@ pub(crate) mod tests {
     #[test]
     fn a_go_mod_counts_for_its_module_and_for_those_it_imports_from() {
         let mut closure = closure(&["services/cmd/gateway", "lib/text"]);
-        closure.go_mod = "services".into();
+        closure.go_mod = Some("services".into());
         for (folder, inside) in
             [("services", true), ("lib", true), ("", true), ("tools", false), ("services/tools", false)]
         {

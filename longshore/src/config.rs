@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::deploy::{Deploy, ServiceDeploy};
-use crate::config::read::{table, words};
+use crate::config::read::{Given, table, words};
 use crate::config::values::{
     BASE_FOR, CACHE, GO_VERSION, HTTP_PATH, IMAGE_PATH, LDFLAG, NOT_EMPTY, REFS, SECRET_ID, SERVICE,
     TAG_FORM, TRIVY_VERSION, USER, VARIABLE, VERSION,
@@ -257,8 +257,9 @@ table! {
     /// A program with an image, a version and releases of its own.
     pub struct Service {
         [name] name: Located<String>,
-        /// The main package's directory, from the root.
-        ["package", NOT_EMPTY] package: Located<PathBuf>,
+        /// The main package's directory, from the root. A service with a `dockerfile` may do without: what it
+        /// is made of is then what its build is sent.
+        ["package", NOT_EMPTY] package: Given<Located<PathBuf>>,
         /// On which it listens for HTTP.
         ["port"] port: Option<Located<u16>>,
         /// Where it says how it is.
@@ -284,7 +285,7 @@ table! {
         /// Over what is said for all services.
         ["deploy"] deploy: ServiceDeploy,
         /// Its image is built from this Dockerfile (from the root) by docker or buildah, with the
-        /// build-args as `ARG`s, and the package is not compiled here.
+        /// build-args as `ARG`s, and no package is compiled here.
         ["dockerfile", NOT_EMPTY] dockerfile: Option<Located<PathBuf>>,
         /// The folder that the Dockerfile's `COPY` sees, from the root; absent: the root.
         ["context", NOT_EMPTY] context: Option<Located<PathBuf>>,

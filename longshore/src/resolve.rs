@@ -24,8 +24,8 @@ pub use stages::{ScanSettings, StageSettings, TestSettings, VerifySettings, stag
 #[derive(Clone, Debug)]
 pub struct ServiceSettings {
     pub name: String,
-    /// The main package's directory, from the root.
-    pub package: PathBuf,
+    /// The main package's directory, from the root. Absent only beside a Dockerfile.
+    pub package: Option<PathBuf>,
     pub platforms: Vec<Platform>,
     pub build: BuildSettings,
     pub image: ImageSettings,
@@ -116,7 +116,7 @@ pub fn services(config: &Config, root: &Path) -> BTreeMap<String, ServiceSetting
 fn settings(config: &Config, folder: &Path, service: &Service) -> ServiceSettings {
     ServiceSettings {
         name: service.name.value.clone(),
-        package: folder.join(&service.package.value),
+        package: service.package.value().map(|package| folder.join(&package.value)),
         platforms: platforms(config, service),
         build: build(config, service),
         image: image(config, folder, service),
@@ -270,7 +270,8 @@ fn values<T: Clone>(located: &[Located<T>]) -> Vec<T> {
 impl ServiceSettings {
     /// Stands for everything here that shapes the neutral image: a commit that touches the
     /// configuration counts for a service only where this changed.
-    pub fn digest(&self, toolchain: &Toolchain) -> Digest {
+    /// `toolchain`: absent without a package.
+    pub fn digest(&self, toolchain: Option<&Toolchain>) -> Digest {
         let image = &self.image;
         let from = self.dockerfile.as_ref().map(|from| (&from.file, &from.context, &from.target));
         let (base, others) = image.general_base(&self.platforms);
@@ -279,7 +280,7 @@ impl ServiceSettings {
             (
                 &self.platforms,
                 &self.build,
-                &toolchain.version,
+                toolchain.map_or("", |toolchain| &toolchain.version),
                 base,
                 &image.user,
                 image.compression,

@@ -136,7 +136,8 @@ impl Session {
     /// # Errors
     /// As [`gather::facts`].
     pub fn facts(&mut self, since: Option<&str>, hashes: &mut Hashes) -> anyhow::Result<Facts> {
-        let go = tools::go(&self.environment)?;
+        let packages = self.settings.values().any(|service| service.package.is_some());
+        let go = if packages { tools::go(&self.environment)? } else { PathBuf::new() };
         let (scope, prefix, pipeline) = (self.scope(), self.prefix().to_owned(), self.pipeline());
         let inquiry = Inquiry {
             config: &self.config,

@@ -57,6 +57,7 @@ pub trait Progress: Sync + std::fmt::Debug {
 /// The programs that this run uses, found and checked before it starts.
 #[derive(Clone, Debug, Default)]
 pub struct ToolPaths {
+    /// Empty where there is none: then no job needs it.
     pub go: PathBuf,
     pub trivy: Option<PathBuf>,
     pub golangci_lint: Option<PathBuf>,

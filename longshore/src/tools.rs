@@ -42,7 +42,7 @@ pub struct Setup<'a> {
 /// # Errors
 /// [`Exit::Usage`] for a version that is refused, [`Exit::Machine`] for a tool that can't be had.
 pub fn ensure(pinned: &config::Tools, setup: &Setup<'_>) -> anyhow::Result<ToolPaths> {
-    let go = go(setup.environment)?;
+    let go = facts::on_path("go", setup.environment).unwrap_or_default();
     let one = |tool: Tool, version: &Option<config::Located<String>>| {
         version.as_ref().map(|version| ensure_one(tool, &version.value, setup)).transpose()
     };
@@ -56,7 +56,7 @@ pub fn ensure(pinned: &config::Tools, setup: &Setup<'_>) -> anyhow::Result<ToolP
 /// # Errors
 /// As [`ensure`], but a tool that is missing is none.
 pub fn installed(pinned: &config::Tools, setup: &Setup<'_>) -> anyhow::Result<ToolPaths> {
-    let go = go(setup.environment)?;
+    let go = facts::on_path("go", setup.environment).unwrap_or_default();
     let one = |tool: Tool, version: &Option<config::Located<String>>| -> anyhow::Result<Option<PathBuf>> {
         match version {
             Some(version) => find(tool, &version.value, setup),

@@ -64,9 +64,15 @@ fn dockerfile(session: &Session, name: &str, args: &InitArgs) -> anyhow::Result<
         return Err(fault.into());
     };
     let root = &session.workspace.root;
-    let package = root.join(&settings.package);
+    let Some(package) = &settings.package else {
+        let message =
+            format!("service `{name}` has a `dockerfile` and no `package` that one could be written for");
+        return Err(Fault::new(Exit::Usage, message).hint("write its `package` into pipeline.toml").into());
+    };
+    let package = root.join(package);
     let module = module_of(root, &package).ok_or_else(|| {
-        Fault::new(Exit::Usage, format!("no `go.mod` at or above `{}`", settings.package.display()))
+        let shown = session.workspace.shown(&package).display();
+        Fault::new(Exit::Usage, format!("no `go.mod` at or above `{shown}`"))
     })?;
     let below = package.strip_prefix(&module).unwrap_or(Path::new(""));
     let go = settings.build.go.as_deref().unwrap_or("1");

@@ -11,6 +11,7 @@ use crate::host::environment::Environment;
 use crate::report;
 use crate::report::lines::Lines;
 use crate::report::table::{self, Side};
+use crate::resolve::ServiceSettings;
 use crate::session::Session;
 use crate::stage::Progress as _;
 use crate::tools::{self, Setup, Tool};
@@ -29,12 +30,12 @@ pub fn setup(global: &Global, environment: Environment, cancel: &Cancel) -> anyh
         progress: &lines,
         offline: session.offline,
     };
-    let program = tools::go(&session.environment)?;
     let mut rows = Vec::new();
     for setting in settings(&session) {
         if let Some(version) = &setting.version {
             lines.status(&format!("Go {version}, fetched if it is missing"));
         }
+        let program = tools::go(&session.environment)?;
         let chosen = toolchain(&program, &setting, &session)?;
         let row = row("go", chosen.version.trim_start_matches("go"), &chosen.goroot);
         if !rows.contains(&row) {
@@ -67,7 +68,7 @@ fn row(name: &str, version: &str, path: &Path) -> Vec<String> {
 /// fetching a toolchain needs no module.
 fn settings(session: &Session) -> BTreeSet<Setting> {
     let mut versions: BTreeSet<Option<String>> =
-        session.settings.values().map(|service| service.build.go.clone()).collect();
+        packages(session).map(|service| service.build.go.clone()).collect();
     versions.extend(session.config.tools.go.as_ref().map(|go| Some(go.value.clone())));
     let env =
         if session.offline { [("GOPROXY".to_owned(), "off".to_owned())].into() } else { BTreeMap::new() };
@@ -79,6 +80,10 @@ fn settings(session: &Session) -> BTreeSet<Setting> {
         env: env.clone(),
     };
     versions.into_iter().map(setting).collect()
+}
+
+fn packages(session: &Session) -> impl Iterator<Item = &ServiceSettings> {
+    session.settings.values().filter(|service| service.package.is_some())
 }
 
 /// A pinned Go, fetched where it is missing and there is a network.

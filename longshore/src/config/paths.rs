@@ -35,7 +35,7 @@ pub(crate) fn gather(root: &Path, config: &Config) -> Facts {
     let mut facts = Facts::default();
     for service in config.services.values() {
         let sources = service.files.values().chain(&service.dockerfile).chain(&service.context);
-        for path in std::iter::once(&service.package).chain(sources) {
+        for path in sources.chain(service.package.value()) {
             if values::inside(&path.value).is_ok() {
                 let full = config.root.join(&path.value);
                 facts.paths.entry(path.value.clone()).or_insert_with(|| look(root, &full));

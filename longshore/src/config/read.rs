@@ -207,6 +207,37 @@ impl<T: Value + Clone> Field for Option<T> {
     }
 }
 
+/// A value that may be absent, where that is told from one that was wrong, which has been said.
+#[derive(Clone, Debug)]
+pub enum Given<T> {
+    Absent,
+    Wrong,
+    Value(T),
+}
+
+impl<T> Given<T> {
+    pub fn value(&self) -> Option<&T> {
+        if let Self::Value(value) = self { Some(value) } else { None }
+    }
+}
+
+impl<T: Value + Clone> Field for Given<T> {
+    fn field(node: Option<Node<'_>>, _: &str, _: &Place, faults: &mut Faults) -> Self {
+        node.map_or(Self::Absent, |node| T::value(&node, faults).map_or(Self::Wrong, Self::Value))
+    }
+    fn over(self, base: &Self) -> Self {
+        if matches!(self, Self::Absent) { base.clone() } else { self }
+    }
+    #[cfg(test)]
+    fn field_schema(
+        rule: Option<&'static Rule>,
+        _: Option<&'static Rule>,
+        schemas: &mut Schemas,
+    ) -> serde_json::Value {
+        T::schema(rule, schemas)
+    }
+}
+
 impl<T: Value + Clone> Field for Vec<T> {
     fn field(node: Option<Node<'_>>, _: &str, _: &Place, faults: &mut Faults) -> Self {
         node.and_then(|node| Self::value(&node, faults)).unwrap_or_default()

@@ -100,7 +100,7 @@ impl<'a> Histories<'a> {
         let then = then.and_then(|text| config::earlier(root, &path, text));
         let then = then.map(|config| resolve::services(&config, root)).unwrap_or_default();
         let differs = |name: &&String| {
-            let chosen = &self.inputs[*name].toolchain;
+            let chosen = self.inputs[*name].program.as_ref().map(|program| &program.toolchain);
             let now = &self.inquiry.settings[*name];
             then.get(*name)
                 .is_none_or(|then| then.digest(chosen) != now.digest(chosen) || then.package != now.package)

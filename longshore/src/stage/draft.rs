@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use super::Action;
 use crate::cache::{Bucket, Cache};
 use crate::facts::go::Setting;
+use crate::facts::go::inputs::Program;
 use crate::fingerprint::{self, Hashes, Preimage};
 use crate::host::environment::Environment;
 use crate::plan::{Job, JobId, Plan, Stage, State};
 use crate::platform::Platform;
-use crate::release::{Release, ServiceRelease};
+use crate::release::Release;
 use crate::stage::Passed;
 use crate::stage::image::output::Target;
 use crate::workspace::Workspace;
@@ -125,11 +126,11 @@ impl<'a> Draft<'a> {
         if name.is_empty() { ".".to_owned() } else { name }
     }
 
-    /// Everything in a module's folder, and the toolchain and dependencies of `service`, one of its own.
-    pub fn module_inputs(&mut self, setting: &Setting, service: &ServiceRelease) -> anyhow::Result<Preimage> {
-        let mut inputs = fingerprint::of_toolchain(&service.inputs.toolchain, self.hashes)?;
+    /// Everything in a module's folder, and the toolchain and dependencies of `program`, one of its own.
+    pub fn module_inputs(&mut self, setting: &Setting, program: &Program) -> anyhow::Result<Preimage> {
+        let mut inputs = fingerprint::of_toolchain(&program.toolchain, self.hashes)?;
         inputs.add(self.module_name(setting), self.hashes.tree(&setting.module)?);
-        for platform in service.inputs.files.values() {
+        for platform in program.files.values() {
             inputs.merge(platform);
         }
         for (variable, value) in &setting.env {

@@ -110,7 +110,7 @@ impl Inputs<'_> {
             || self.closures().any(|closure| {
                 closure.touches(path)
                     || (matches!(name, b"go.mod" | b"go.sum") && closure.in_module(&folder))
-                    || (name == b"go.work" && folder.contains(&closure.go_mod))
+                    || (name == b"go.work" && closure.below(&folder))
             })
     }
 
@@ -132,7 +132,7 @@ impl Inputs<'_> {
     fn module(&self, change: &ModuleChange) -> Option<Input> {
         let (folder, name) = change.file.split();
         let concerned = |closure: &&Closure| match name {
-            b"go.work" => folder.contains(&closure.go_mod),
+            b"go.work" => closure.below(&folder),
             _ => closure.in_module(&folder),
         };
         let mut concerned = self.closures().filter(concerned);
@@ -219,7 +219,7 @@ mod tests {
         let other = Inputs { previous: Some(&then), current: &now, pipeline: &pipeline };
         assert_eq!(shown(&other, &change).unwrap(), "settings in pipeline.toml");
         let mut now = then.clone();
-        now.go = "1.27.0".into();
+        now.go = Some("1.27.0".into());
         assert!(
             shown(&Inputs { previous: Some(&then), current: &now, pipeline: &pipeline }, &change).is_some()
         );

@@ -7,7 +7,7 @@ use crate::config::check::{Declared, circle, declared_secret};
 use crate::config::environment::{compose, defaults};
 use crate::config::graph::{self, Graph};
 use crate::config::paths::{Fact, Facts};
-use crate::config::read::part;
+use crate::config::read::{Given, part};
 use crate::config::{Base, Config, Image, Located, Service, template, values};
 use crate::diagnostic::{Diagnostic, Place, did_you_mean, quoted};
 use crate::platform::Platform;
@@ -27,7 +27,7 @@ pub(crate) fn check(config: &Config, declared: &Declared, facts: &Facts) -> Vec<
     faults.extend(repositories(config));
     faults.extend(tags(config));
     for service in config.services.values() {
-        faults.extend(paths(service, facts));
+        faults.extend(paths(service, declared, facts));
         faults.extend(health(service));
         faults.extend(platforms(service.platforms.as_deref()));
         faults.extend(needs(config, service, declared));
@@ -109,12 +109,22 @@ fn tags(config: &Config) -> Vec<Diagnostic> {
     faults
 }
 
-fn paths(service: &Service, facts: &Facts) -> Vec<Diagnostic> {
+fn paths(service: &Service, declared: &Declared, facts: &Facts) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
-    // Empty: it has been said.
-    if !service.package.value.as_os_str().is_empty() {
-        let name = format!("package of service `{}`", service.name.value);
-        faults.extend(path(&name, &service.package, facts, Some(true)));
+    match &service.package {
+        Given::Value(package) => {
+            let name = format!("package of service `{}`", service.name.value);
+            faults.extend(path(&name, package, facts, Some(true)));
+        }
+        Given::Absent if service.dockerfile.is_none() && declared.services => faults.push(
+            Diagnostic::error(format!(
+                "service `{}` has neither `package` nor `dockerfile`",
+                service.name.value
+            ))
+            .at(&service.name.place, "`package` is required here")
+            .hint("write `package`, the directory of its `main.go`, or `dockerfile`"),
+        ),
+        Given::Absent | Given::Wrong => {}
     }
     for (destination, source) in &service.files {
         faults.extend(path(&format!("source of file {}", quoted(destination)), source, facts, None));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
-use super::inputs::ServiceInputs;
+use super::inputs::{Program, ServiceInputs};
 use super::{Listing, Package, Toolchain};
 use crate::affected::{Imports, Node};
 use crate::closure::RepoPath;
@@ -11,7 +11,11 @@ use crate::closure::RepoPath;
 impl ServiceInputs {
     /// Of each platform. `root`: the repository's.
     pub fn imports(&self, root: &Path) -> Vec<Imports> {
-        self.listings.values().map(|listing| imports(listing, &self.package, root, &self.toolchain)).collect()
+        let of = |program: &Program| {
+            let listings = program.listings.values();
+            listings.map(|listing| imports(listing, &program.package, root, &program.toolchain)).collect()
+        };
+        self.program.as_ref().map(of).unwrap_or_default()
     }
 }
 

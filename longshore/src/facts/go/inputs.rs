@@ -19,16 +19,23 @@ use crate::platform::Platform;
 use crate::resolve::ServiceSettings;
 use crate::workspace::Workspace;
 
-/// One service as Go sees it.
+/// What one service is made of.
 #[derive(Clone, Debug)]
 pub struct ServiceInputs {
-    /// The main package's import path.
+    pub closure: Closure,
+    /// Absent where a Dockerfile's service names no package.
+    pub program: Option<Program>,
+}
+
+/// A service's main package as Go sees it.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The package's import path.
     pub package: String,
     /// The name that Go gives the executable, without `.exe`.
     pub executable: String,
     pub setting: Setting,
     pub toolchain: Toolchain,
-    pub closure: Closure,
     /// Files and toolchain, for each platform.
     pub files: BTreeMap<Platform, Preimage>,
     /// No package of it needs a C compiler or SWIG, whose inputs are not known.
@@ -58,8 +65,14 @@ pub fn gather(
     hashes: &mut Hashes,
 ) -> anyhow::Result<BTreeMap<String, ServiceInputs>> {
     let mut groups: BTreeMap<(Setting, Platform, Vec<String>), Vec<&ServiceSettings>> = BTreeMap::new();
+    let mut found: BTreeMap<String, ServiceInputs> = BTreeMap::new();
     for service in services.values() {
-        let setting = setting(question.workspace, service)?;
+        let Some(package) = &service.package else {
+            let closure = closure(question.workspace, service, None)?;
+            found.insert(service.name.clone(), ServiceInputs { closure, program: None });
+            continue;
+        };
+        let setting = setting(question.workspace, service, package)?;
         for platform in &service.platforms {
             let key = (setting.clone(), platform.clone(), service.build.tags.clone());
             groups.entry(key).or_default().push(service);
@@ -68,7 +81,8 @@ pub fn gather(
     let groups: Vec<(Group, Vec<&ServiceSettings>)> = groups
         .into_iter()
         .map(|((setting, platform, tags), members)| {
-            let folders = members.iter().map(|service| question.workspace.root.join(&service.package));
+            let packages = members.iter().filter_map(|service| service.package.as_ref());
+            let folders = packages.map(|package| question.workspace.root.join(package));
             (Group { folders: folders.collect(), setting, platform, tags }, members)
         })
         .collect();
@@ -87,7 +101,6 @@ pub fn gather(
         toolchains.iter().map(of).collect::<anyhow::Result<BTreeMap<Setting, Preimage>>>()
     });
     let programs = programs?;
-    let mut found: BTreeMap<String, ServiceInputs> = BTreeMap::new();
     for ((group, members), known) in groups.iter().zip(listed) {
         let (chosen, programs) = (&toolchains[&group.setting], &programs[&group.setting]);
         let listing = Arc::new(listings::settle(question, group, known?, chosen, programs, hashes)?);
@@ -101,16 +114,23 @@ pub fn gather(
                 None => {
                     found.insert(service.name.clone(), inputs);
                 }
-                Some(known) => {
-                    known.closure.merge(inputs.closure);
-                    known.files.extend(inputs.files);
-                    known.listings.extend(inputs.listings);
-                    known.pure_go &= inputs.pure_go;
-                }
+                Some(known) => known.merge(inputs),
             }
         }
     }
     Ok(found)
+}
+
+impl ServiceInputs {
+    /// Takes in what the same service is made of for another platform.
+    fn merge(&mut self, other: Self) {
+        self.closure.merge(other.closure);
+        if let (Some(known), Some(program)) = (&mut self.program, other.program) {
+            known.files.extend(program.files);
+            known.listings.extend(program.listings);
+            known.pure_go &= program.pure_go;
+        }
+    }
 }
 
 /// Main packages that are listed together.
@@ -123,12 +143,12 @@ struct Group {
     folders: Vec<PathBuf>,
 }
 
-fn setting(workspace: &Workspace, service: &ServiceSettings) -> anyhow::Result<Setting> {
-    let folder = workspace.root.join(&service.package);
+fn setting(workspace: &Workspace, service: &ServiceSettings, package: &Path) -> anyhow::Result<Setting> {
+    let folder = workspace.root.join(package);
     let Some(module) = module_of(&workspace.root, &folder) else {
         let message = format!(
             "no `go.mod` at or above `{}`, the package of service `{}`",
-            service.package.display(),
+            package.display(),
             service.name
         );
         return Err(Fault::new(Exit::Usage, message)
@@ -164,14 +184,14 @@ fn of_service(
 ) -> anyhow::Result<ServiceInputs> {
     let Listed { listing, chosen, .. } = *listed;
     let Some(main) = listing.in_folder(folder) else {
-        let message = format!("Go knows no package in `{}`", service.package.display());
+        let message = format!("Go knows no package in `{}`", question.workspace.shown(folder).display());
         return Err(Fault::new(Exit::Usage, message).into());
     };
     if main.name != "main" {
         let message = format!(
             "the package of service `{}`, `{}`, is `package {}`",
             service.name,
-            service.package.display(),
+            question.workspace.shown(folder).display(),
             main.name
         );
         return Err(Fault::new(Exit::Usage, message)
@@ -185,16 +205,18 @@ fn of_service(
         && packages.iter().all(|package| {
             package.standard || (package.cgo_files.is_empty() && package.swig_files.is_empty())
         });
-    Ok(ServiceInputs {
+    let program = Program {
         package: main.import_path.clone(),
         executable: executable(main),
         setting: group.setting.clone(),
         toolchain: chosen.clone(),
-        closure: closure(question.workspace, service, group, &packages, chosen)?,
         files: BTreeMap::from([(group.platform.clone(), files)]),
         pure_go,
         listings: BTreeMap::from([(group.platform.clone(), Arc::clone(listing))]),
-    })
+    };
+    let mut closure = closure(question.workspace, service, Some(chosen))?;
+    add_packages(&mut closure, question.workspace, &group.setting, &packages, chosen);
+    Ok(ServiceInputs { closure, program: Some(program) })
 }
 
 /// The base name that `go build` uses: the import path's last part that is no major version.
@@ -234,31 +256,40 @@ fn context(workspace: &Workspace, service: &ServiceSettings) -> anyhow::Result<O
     Ok(Some(ContextClosure { folder: RepoPath::from_path(&from.context), ignore: ignore.lines() }))
 }
 
+/// All of it but what Go lists.
 fn closure(
     workspace: &Workspace,
     service: &ServiceSettings,
-    group: &Group,
+    chosen: Option<&Toolchain>,
+) -> anyhow::Result<Closure> {
+    Ok(Closure {
+        main: service.package.as_deref().map(RepoPath::from_path),
+        packages: Default::default(),
+        embeds: Default::default(),
+        modules: BTreeMap::new(),
+        go_mod: None,
+        ignored: Default::default(),
+        extra_files: extra_files(workspace, service),
+        settings: service.digest(chosen),
+        go: chosen.map(|chosen| chosen.version.trim_start_matches("go").to_owned()),
+        context: context(workspace, service)?,
+    })
+}
+
+fn add_packages(
+    closure: &mut Closure,
+    workspace: &Workspace,
+    setting: &Setting,
     packages: &[&Package],
     chosen: &Toolchain,
-) -> anyhow::Result<Closure> {
+) {
     let inside = |path: &Path| {
         // Toolchains and module caches can lie in a clone; they are no part of the repository.
         let foreign = path.starts_with(&chosen.goroot) || path.starts_with(&chosen.modcache);
         let below = path.strip_prefix(&workspace.root).ok()?;
         (!foreign).then(|| RepoPath::from_path(below))
     };
-    let mut closure = Closure {
-        main: RepoPath::from_path(&service.package),
-        packages: Default::default(),
-        embeds: Default::default(),
-        modules: BTreeMap::new(),
-        go_mod: inside(&group.setting.module).unwrap_or_else(|| RepoPath::from_path(Path::new(""))),
-        ignored: Default::default(),
-        extra_files: extra_files(workspace, service),
-        settings: service.digest(chosen),
-        go: chosen.version.trim_start_matches("go").to_owned(),
-        context: context(workspace, service)?,
-    };
+    closure.go_mod = Some(inside(&setting.module).unwrap_or_else(|| RepoPath::from_path(Path::new(""))));
     for package in packages {
         if let Some(module) = &package.module
             && !module.main
@@ -277,7 +308,6 @@ fn closure(
             closure.ignored.extend(ignored.filter_map(|file| inside(&package.dir.join(file))));
         }
     }
-    Ok(closure)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{BuildSpec, Target, VERSION, cached_digest, why};
 use crate::config::template::expand;
 use crate::facts::go::Setting;
+use crate::facts::go::inputs::Program;
 use crate::plan::{JobId, Stage, State};
 use crate::platform::Platform;
 use crate::release::{Release, ServiceRelease};
@@ -29,10 +30,10 @@ pub fn jobs(
     let mut groups: BTreeMap<Group, Vec<Target>> = BTreeMap::new();
     for (name, service) in &draft.release.services {
         let build = &service.settings.build;
+        let Some(program) = &service.inputs.program else { continue };
         for platform in service.settings.platforms.iter().filter(|platform| wanted(name, platform)) {
-            let group =
-                (service.inputs.setting.clone(), platform.clone(), build.flags.clone(), build.tags.clone());
-            let target = target(draft, name, service, platform)?;
+            let group = (program.setting.clone(), platform.clone(), build.flags.clone(), build.tags.clone());
+            let target = target(draft, name, service, program, platform)?;
             groups.entry(group).or_default().push(target);
         }
     }
@@ -108,16 +109,17 @@ fn target(
     draft: &mut Draft<'_>,
     name: &str,
     service: &ServiceRelease,
+    program: &Program,
     platform: &Platform,
 ) -> anyhow::Result<Target> {
     let ldflags = ldflags(draft.release, name, service)?;
     let build = &service.settings.build;
-    let known = service.inputs.pure_go && build.flags.iter().all(|flag| is_known(flag)) && !redirects(build);
+    let known = program.pure_go && build.flags.iter().all(|flag| is_known(flag)) && !redirects(build);
     let mut inputs = None;
-    if known && let Some(files) = service.inputs.files.get(platform) {
+    if known && let Some(files) = program.files.get(platform) {
         let mut all = files.clone();
         all.add("build stage", VERSION.to_string());
-        all.add("main package", &service.inputs.package);
+        all.add("main package", &program.package);
         all.add("build flags", build.flags.join(" "));
         all.add("linker flags", ldflags.join(" "));
         all.add("build tags", build.tags.join(","));
@@ -128,15 +130,15 @@ fn target(
             all.add(format!("variable {variable}"), value);
         }
         for file in build.flags.iter().filter_map(|flag| profile(flag)) {
-            let path = service.inputs.setting.module.join(file);
+            let path = program.setting.module.join(file);
             all.add(draft.workspace.shown(&path).to_string_lossy(), draft.hashes.file(&path)?);
         }
         inputs = Some(Arc::new(all));
     }
     Ok(Target {
         service: name.to_owned(),
-        package: service.inputs.package.clone(),
-        executable: service.inputs.executable.clone(),
+        package: program.package.clone(),
+        executable: program.executable.clone(),
         ldflags,
         inputs,
         layer: layer(draft.release, name, service, platform),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Check, LintSpec, TaggedService, golangci};
 use crate::facts::go::Setting;
+use crate::facts::go::inputs::Program;
 use crate::plan::{JobId, Stage};
 use crate::release::ServiceRelease;
 use crate::stage::Action;
@@ -19,9 +20,11 @@ const TIMEOUT: Duration = Duration::from_secs(900);
 /// A module whose files can't be read.
 pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
     let release = draft.release;
-    let mut modules: BTreeMap<&Setting, Vec<(&String, &ServiceRelease)>> = BTreeMap::new();
+    let mut modules: BTreeMap<&Setting, Vec<(&String, &ServiceRelease, &Program)>> = BTreeMap::new();
     for (name, service) in release.subjects() {
-        modules.entry(&service.inputs.setting).or_default().push((name, service));
+        if let Some(program) = &service.inputs.program {
+            modules.entry(&program.setting).or_default().push((name, service, program));
+        }
     }
     let folders: BTreeSet<_> =
         modules.keys().map(|setting| draft.workspace.shown(&setting.module).to_owned()).collect();
@@ -39,7 +42,7 @@ pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
         checks.push(Check::Tags {
             services: services
                 .iter()
-                .map(|(name, service)| TaggedService {
+                .map(|(name, service, _)| TaggedService {
                     name: (*name).clone(),
                     tag: service.form.to_string(),
                     module: draft.workspace.shown(&setting.module).to_owned(),
@@ -47,7 +50,7 @@ pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
                 .collect(),
             modules: folders.iter().cloned().collect(),
         });
-        let first = services[0].1;
+        let (_, first, program) = services[0];
         let tags = &first.settings.build.tags;
         let spec = LintSpec {
             setting: setting.clone(),
@@ -57,7 +60,7 @@ pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
             checks,
             timeout: TIMEOUT,
         };
-        let mut inputs = draft.module_inputs(setting, first)?;
+        let mut inputs = draft.module_inputs(setting, program)?;
         if let Some(file) = lint_settings {
             inputs.add(draft.workspace.shown(&file).to_string_lossy(), draft.hashes.file(&file)?);
         }

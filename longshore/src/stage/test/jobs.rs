@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Race, TestSpec};
 use crate::closure::RepoPath;
 use crate::facts::go::Setting;
+use crate::facts::go::inputs::Program;
 use crate::plan::{JobId, Stage};
 use crate::release::ServiceRelease;
 use crate::stage::Action;
@@ -17,14 +18,17 @@ use crate::stage::draft::{Draft, SELECTION, Sketch};
 /// A file that can't be read.
 pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
     let release = draft.release;
-    let mut modules: BTreeMap<&Setting, Vec<&ServiceRelease>> = BTreeMap::new();
+    let mut modules: BTreeMap<&Setting, Vec<(&ServiceRelease, &Program)>> = BTreeMap::new();
     for (_, service) in release.subjects() {
-        modules.entry(&service.inputs.setting).or_default().push(service);
+        if let Some(program) = &service.inputs.program {
+            modules.entry(&program.setting).or_default().push((service, program));
+        }
     }
     for (setting, services) in modules {
         let module = draft.module_name(setting);
         let settings = &release.stages.test;
-        let tags = &services[0].settings.build.tags;
+        let (first, program) = services[0];
+        let tags = &first.settings.build.tags;
         let spec = TestSpec {
             setting: setting.clone(),
             packages: packages(draft, setting, &services),
@@ -34,7 +38,7 @@ pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
             env: settings.env.clone(),
             inputs: settings.inputs.clone(),
         };
-        let mut inputs = draft.module_inputs(setting, services[0])?;
+        let mut inputs = draft.module_inputs(setting, program)?;
         let options = TestSpec { setting: draft.portable(setting), packages: Vec::new(), ..spec.clone() };
         inputs.add("test", format!("{} {options:?}", super::VERSION));
         inputs.add(SELECTION, spec.packages.join(" "));
@@ -67,11 +71,11 @@ pub fn jobs(draft: &mut Draft<'_>) -> anyhow::Result<()> {
 }
 
 /// The packages of the module that the services are made of, as `./internal/price`.
-fn packages(draft: &Draft<'_>, setting: &Setting, services: &[&ServiceRelease]) -> Vec<String> {
+fn packages(draft: &Draft<'_>, setting: &Setting, services: &[(&ServiceRelease, &Program)]) -> Vec<String> {
     let module = RepoPath::from_path(draft.workspace.shown(&setting.module));
     let folders: BTreeSet<&RepoPath> = services
         .iter()
-        .flat_map(|service| &service.inputs.closure.packages)
+        .flat_map(|(service, _)| &service.inputs.closure.packages)
         .filter(|folder| module.contains(folder))
         .collect();
     folders
