@@ -13,6 +13,7 @@ mod builds;
 mod ci;
 mod clean;
 mod cluster;
+mod compose;
 mod containers;
 mod context;
 mod database;

@@ -6,6 +6,7 @@
 //! project, the environment and the service.
 
 pub mod book;
+pub mod compose;
 pub mod difference;
 pub mod docker;
 pub mod gitops;

@@ -25,8 +25,10 @@ table! {
         ["max-age"] max_age: Option<Located<Duration>>,
         /// For every service; `[services.NAME.deploy]` has them for one.
         [..] workload: WorkloadOptions,
-        /// Options of the driver `docker`.
+        /// Options of the drivers `docker` and `compose`.
         ["docker"] docker: DockerOptions,
+        /// Options of the driver `compose`.
+        ["compose"] compose: ComposeOptions,
         /// Options of the driver `kubernetes`.
         ["kubernetes"] kubernetes: KubernetesOptions,
         /// Options of the driver `gitops`.
@@ -44,7 +46,7 @@ table! {
         ["verify"] verify: Option<Vec<Check>>,
         /// How many of it run at once, where the driver can; absent: 1.
         ["replicas"] replicas: Option<Located<u32>>,
-        /// The machine's port on which it is reached, for the driver `docker`; absent: a free one. A fixed port has a gap while it changes hands.
+        /// The machine's port on which it is reached, for the drivers `docker` and `compose`; absent: a free one. A fixed port has a gap while it changes hands.
         ["publish"] publish: Option<Located<u16>>,
         /// What it asks for, and what it gets at most.
         ["resources"] resources: ResourceOptions,
@@ -88,6 +90,7 @@ words! {
     pub enum DriverName {
         "process" => Process,
         "docker" => Docker,
+        "compose" => Compose,
         "kubernetes" => Kubernetes,
         "gitops" => Gitops,
     }
@@ -112,7 +115,7 @@ words! {
 }
 
 table! {
-    /// Options of the driver `docker`.
+    /// Options of the drivers `docker` and `compose`.
     pub struct DockerOptions derive Default {
         /// The daemon; absent: DOCKER_HOST, else the local one.
         ["host", NOT_EMPTY] host: Option<Located<String>>,
@@ -120,6 +123,26 @@ table! {
         ["network", NOT_EMPTY] network: Option<Located<String>>,
         /// On which address of the daemon's host ports are published; absent: 127.0.0.1.
         ["address", NOT_EMPTY] address: Option<Located<String>>,
+    }
+}
+
+table! {
+    /// Options of the driver `compose`.
+    pub struct ComposeOptions derive Default {
+        /// Compose files of the user's, from the root, over the one that is written, in their order.
+        ["files"] files: Option<Vec<Located<std::path::PathBuf>>>,
+        /// How secrets reach a service; absent: `files`.
+        ["secrets"] secrets: Option<Located<SecretForm>>,
+    }
+}
+
+words! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum SecretForm {
+        /// `/run/secrets/NAME`, by Compose's own secrets; the variable `NAME_FILE` says so.
+        "files" => Files,
+        /// As with the other drivers: the variable `NAME`.
+        "variables" => Variables,
     }
 }
 

@@ -6,8 +6,8 @@
 //! port is tried out beside the old one too, and has a gap while the port changes hands. Everything made carries
 //! labels, and goes by them; the daemon starts a container again that ends by itself.
 
-pub(in crate::deploy) mod client;
-mod create;
+pub(super) mod client;
+pub(super) mod create;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use client::{Client, Container};
 const PROJECT: &str = "dev.longshore.project";
 const ENVIRONMENT: &str = "dev.longshore.environment";
 const SERVICE: &str = "dev.longshore.service";
-const HASH: &str = "dev.longshore.hash";
+pub(super) const HASH: &str = "dev.longshore.hash";
 const DIGEST: &str = "dev.longshore.digest";
 const READY: &str = "dev.longshore.ready";
 
@@ -39,11 +39,11 @@ const TAIL: &str = "40";
 /// The containers of one environment.
 #[derive(Debug)]
 pub struct Docker {
-    target: Target,
-    client: Client,
+    pub(super) target: Target,
+    pub(super) client: Client,
     /// Where published ports are reached.
     host: String,
-    network: String,
+    pub(super) network: String,
 }
 
 impl Docker {
@@ -70,7 +70,7 @@ impl Docker {
     }
 
     /// All containers of a service, those that serve it first.
-    fn containers(&self, service: &str, step: &Step<'_>) -> anyhow::Result<Vec<Container>> {
+    pub(super) fn containers(&self, service: &str, step: &Step<'_>) -> anyhow::Result<Vec<Container>> {
         let mut found = self.client.labelled(&self.labels(Some(service)), step.cancel)?;
         found.sort_by_key(|container| !self.serves(container, service));
         Ok(found)
@@ -140,11 +140,11 @@ impl Docker {
     }
 
     /// From now on the daemon starts it again when it ends, and when the daemon itself does.
-    fn keep_up(&self, name: &str, step: &Step<'_>) -> anyhow::Result<()> {
+    pub(super) fn keep_up(&self, name: &str, step: &Step<'_>) -> anyhow::Result<()> {
         self.client.run(&["update", "--restart", "unless-stopped", name], step.cancel).map(|_| ())
     }
 
-    fn ensure_network(&self, step: &Step<'_>) -> anyhow::Result<()> {
+    pub(super) fn ensure_network(&self, step: &Step<'_>) -> anyhow::Result<()> {
         let inspect = ["network", "inspect", "--format", "{{.Name}}", self.network.as_str()];
         if self.client.find_one(&inspect, step.cancel)?.is_some() {
             return Ok(());
@@ -163,7 +163,7 @@ impl Docker {
     }
 
     /// Waits until a container is healthy and answers as it must.
-    fn wait(&self, workload: &Workload, name: &str, step: &Step<'_>) -> anyhow::Result<()> {
+    pub(super) fn wait(&self, workload: &Workload, name: &str, step: &Step<'_>) -> anyhow::Result<()> {
         let service = &workload.service;
         let first = self.inspect(name, step)?;
         let addresses = first.addresses(&self.host);
@@ -189,13 +189,13 @@ impl Docker {
         }
     }
 
-    fn inspect(&self, name: &str, step: &Step<'_>) -> anyhow::Result<Container> {
+    pub(super) fn inspect(&self, name: &str, step: &Step<'_>) -> anyhow::Result<Container> {
         let gone =
             || Fault::new(Exit::Machine, format!("the container `{name}` is gone: somebody removed it"));
         Ok(self.client.inspect(&[name], step.cancel)?.pop().ok_or_else(gone)?)
     }
 
-    fn tail(&self, name: &str, step: &Step<'_>) -> Vec<String> {
+    pub(super) fn tail(&self, name: &str, step: &Step<'_>) -> Vec<String> {
         let command = self.client.command().args(["logs", "--tail", TAIL, name]);
         let Ok(output) = client::call(&command, &step.cancel.cleanup()) else { return Vec::new() };
         [output.stdout, output.stderr]
@@ -215,7 +215,7 @@ impl Docker {
         Ok(())
     }
 
-    fn remove<'c>(
+    pub(super) fn remove<'c>(
         &self,
         containers: impl Iterator<Item = &'c Container>,
         step: &Step<'_>,
@@ -232,7 +232,7 @@ impl Docker {
         self.client.find_one(&["rm", "--force", "--volumes", name], step.cancel).map(|_| ())
     }
 
-    fn take_down(&self, service: &str, step: &Step<'_>) -> anyhow::Result<()> {
+    pub(super) fn take_down(&self, service: &str, step: &Step<'_>) -> anyhow::Result<()> {
         let found = self.containers(service, step)?;
         self.remove(found.iter(), step)
     }

@@ -8,6 +8,7 @@ use semver::Version;
 use crate::config::deploy::DriverName;
 use crate::config::{self, EffectiveEnvironment, Registry, SecretSource};
 use crate::deploy::book::Book;
+use crate::deploy::compose::{self, Compose};
 use crate::deploy::docker::Docker;
 use crate::deploy::gitops::Gitops;
 use crate::deploy::image::{Made, Store};
@@ -277,8 +278,13 @@ impl<'a> Site<'a> {
 
     /// What the environment's driver has to know of a service, besides what every driver does.
     fn options(&self, own: &WorkloadSettings) -> anyhow::Result<serde_json::Value> {
-        if !matches!(self.settings.driver, Some(DriverName::Kubernetes | DriverName::Gitops)) {
-            return Ok(serde_json::Value::Null);
+        match self.settings.driver {
+            Some(DriverName::Kubernetes | DriverName::Gitops) => {}
+            Some(DriverName::Compose) => {
+                let options = compose::options(&self.settings.compose, &self.session.config.root)?;
+                return Ok(serde_json::to_value(options)?);
+            }
+            Some(DriverName::Process | DriverName::Docker) | None => return Ok(serde_json::Value::Null),
         }
         let given = kubernetes::options::Given {
             manifests: &own.kubernetes,
@@ -341,6 +347,7 @@ pub fn driver(
     match name {
         DriverName::Process => Ok(Box::new(Processes::new(target))),
         DriverName::Docker => Ok(Box::new(Docker::new(target)?)),
+        DriverName::Compose => Ok(Box::new(Compose::new(target)?)),
         DriverName::Kubernetes => Ok(Box::new(Kubernetes::new(target))),
         DriverName::Gitops => Ok(Box::new(Gitops::new(target)?)),
     }

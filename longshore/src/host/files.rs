@@ -75,6 +75,33 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     draft.keep(path)
 }
 
+/// As [`write`], in a folder that is made for this user alone. The file itself may be read by whoever it is
+/// handed to: a container's user, to whom it is mounted.
+///
+/// # Errors
+/// [`Exit::Machine`] when the disk says no.
+pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let shown = || format!("could not write `{}`", path.display());
+    std::fs::create_dir_all(folder).fault(Exit::Machine, shown())?;
+    permit(folder, 0o700).fault(Exit::Machine, shown())?;
+    let mut draft = Draft::new(folder)?;
+    draft.write_all(bytes).and_then(|()| permit(draft.path(), 0o444)).fault(Exit::Machine, shown())?;
+    draft.keep(path)
+}
+
+#[cfg(unix)]
+fn permit(path: &Path, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+/// Elsewhere a folder below the user's own is private as it is.
+#[cfg(not(unix))]
+fn permit(_: &Path, _: u32) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// Moves a file that nobody else has, replacing what is there; parent folders are made. Between file
 /// systems it is copied beside `to` first.
 ///

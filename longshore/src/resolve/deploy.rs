@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::value;
 use crate::config::deploy::gitops::GitopsOptions;
 use crate::config::deploy::kubernetes::{CanaryOptions, KubernetesOptions, ManifestOptions};
-use crate::config::deploy::{DockerOptions, DriverName, Gap, ServiceDeploy, WorkloadOptions};
+use crate::config::deploy::{ComposeOptions, DockerOptions, DriverName, Gap, ServiceDeploy, WorkloadOptions};
 use crate::config::read::Field as _;
 use crate::config::{EffectiveEnvironment, Registry, Service, values};
 
@@ -22,6 +22,7 @@ pub struct DeploySettings {
     /// Of a scan's database, at promotion.
     pub max_age: Duration,
     pub docker: DockerOptions,
+    pub compose: ComposeOptions,
     pub kubernetes: KubernetesOptions,
     pub gitops: GitopsOptions,
 }
@@ -81,6 +82,7 @@ pub fn deploy(environment: &EffectiveEnvironment) -> DeploySettings {
         accept: given.accept.iter().flatten().map(|gap| gap.value).collect(),
         max_age: value(&given.max_age).unwrap_or(Duration::from_secs(7 * 24 * 3600)),
         docker: given.docker.clone(),
+        compose: given.compose.clone(),
         kubernetes: given.kubernetes.clone(),
         gitops: given.gitops.clone(),
     }

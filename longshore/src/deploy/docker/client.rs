@@ -232,7 +232,7 @@ pub(in crate::deploy) fn ok(command: &Command, cancel: &Cancel) -> anyhow::Resul
     checked(command, output)
 }
 
-fn checked(command: &Command, output: Output) -> anyhow::Result<String> {
+pub(in crate::deploy) fn checked(command: &Command, output: Output) -> anyhow::Result<String> {
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let fault =
         if said.contains("Cannot connect to the Docker daemon") || said.contains("error during connect") {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::deploy::docker::client::ok;
-use crate::deploy::docker::{DIGEST, Docker, HASH, READY, SERVICE};
+use crate::deploy::docker::{DIGEST, Docker, HASH, READY};
 use crate::deploy::workload::Workload;
 use crate::deploy::{Step, image};
 use crate::fault::{Exit, Fault};
@@ -17,7 +17,7 @@ const PULL: Duration = Duration::from_secs(900);
 
 /// Which port of the daemon's host is a container's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ports {
+pub(in crate::deploy) enum Ports {
     Free,
     Fixed(u16),
 }
@@ -26,7 +26,11 @@ pub(super) enum Ports {
 ///
 /// # Errors
 /// [`Exit::Machine`] where the daemon refuses, [`Exit::Outside`] where the registry lacks it.
-pub(super) fn image(docker: &Docker, workload: &Workload, step: &Step<'_>) -> anyhow::Result<String> {
+pub(in crate::deploy) fn image(
+    docker: &Docker,
+    workload: &Workload,
+    step: &Step<'_>,
+) -> anyhow::Result<String> {
     if workload.image.repository.starts_with("oci:") {
         return load(docker, workload, step);
     }
@@ -104,31 +108,18 @@ pub(super) fn container(
         .command()
         .args(["create", "--pull", "never", "--name", name])
         .args(["--network", &docker.network]);
-    let mut labels = docker.labels(None);
-    labels.push(format!("{SERVICE}={}", workload.service));
-    labels.push(format!("{HASH}={}", workload.hash()?));
-    labels.push(format!("{DIGEST}={}", workload.image.digest));
-    labels.extend(workload.health.ready.iter().map(|path| format!("{READY}={path}")));
-    labels.extend(workload.labels.iter().map(|(key, value)| format!("{key}={value}")));
-    for label in labels {
+    for label in labels(docker, workload)? {
         command = command.arg("--label").arg(label);
     }
-    if let Some(port) = workload.port {
-        let address = docker.target.settings.docker.address.as_ref();
-        let address = address.map_or("127.0.0.1", |address| address.value.as_str());
-        let outside = match ports {
-            Ports::Free => String::new(),
-            Ports::Fixed(port) => port.to_string(),
-        };
-        command = command.arg("--publish").arg(format!("{address}:{outside}:{port}/tcp"));
+    if let Some(published) = published(docker, workload, ports) {
+        command = command.arg("--publish").arg(published);
     }
     let resources = &workload.resources;
     if let Some(cpu) = resources.cpu_limit {
         command = command.arg("--cpus").arg(format!("{}.{:03}", cpu / 1000, cpu % 1000));
     }
     if let Some(cpu) = resources.cpu {
-        // 1024 shares are one processor.
-        command = command.arg("--cpu-shares").arg((u64::from(cpu) * 1024 / 1000).max(2).to_string());
+        command = command.arg("--cpu-shares").arg(shares(cpu).to_string());
     }
     if let Some(memory) = resources.memory_limit {
         command = command.arg("--memory").arg(format!("{memory}b"));
@@ -140,6 +131,33 @@ pub(super) fn container(
     ok(&command, step.cancel)?;
     docker.client.run(&["start", name], step.cancel)?;
     Ok(())
+}
+
+/// What a container is found by again, and what it was made of: `KEY=VALUE`.
+pub(in crate::deploy) fn labels(docker: &Docker, workload: &Workload) -> anyhow::Result<Vec<String>> {
+    let mut labels = docker.labels(Some(&workload.service));
+    labels.push(format!("{HASH}={}", workload.hash()?));
+    labels.push(format!("{DIGEST}={}", workload.image.digest));
+    labels.extend(workload.health.ready.iter().map(|path| format!("{READY}={path}")));
+    labels.extend(workload.labels.iter().map(|(key, value)| format!("{key}={value}")));
+    Ok(labels)
+}
+
+/// `ADDRESS:PORT:PORT/tcp`
+pub(in crate::deploy) fn published(docker: &Docker, workload: &Workload, ports: Ports) -> Option<String> {
+    let inside = workload.port?;
+    let address = docker.target.settings.docker.address.as_ref();
+    let address = address.map_or("127.0.0.1", |address| address.value.as_str());
+    let outside = match ports {
+        Ports::Free => String::new(),
+        Ports::Fixed(port) => port.to_string(),
+    };
+    Some(format!("{address}:{outside}:{inside}/tcp"))
+}
+
+/// Of a processor's thousandths: 1024 shares are one.
+pub(in crate::deploy) fn shares(cpu: u32) -> u64 {
+    (u64::from(cpu) * 1024 / 1000).max(2)
 }
 
 /// Values never enter argv: those of one line come as a file on stdin, the others in the client's own
