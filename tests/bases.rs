@@ -197,6 +197,79 @@ fn a_size_has_a_budget_and_an_explanation() {
     shop.longshore(&["image", "web"]).code(0);
 }
 
+/// A program's parts as JSON, of one platform; they are always the whole file.
+fn parts(explained: &Value, platform: &str) -> Vec<Value> {
+    let program = &explained["platforms"][platform]["program"];
+    let parts = program["parts"].as_array().unwrap_or_else(|| panic!("{explained:#}")).clone();
+    assert_eq!(parts.iter().map(|part| part["size"].as_u64().unwrap()).sum::<u64>(), program["size"]);
+    parts
+}
+
+fn part<'a>(parts: &'a [Value], name: &str) -> Option<&'a Value> {
+    parts.iter().find(|part| part["name"] == name)
+}
+
+#[test]
+fn a_program_is_explained_package_by_package_against_its_last_release() {
+    let shop = Repository::new();
+    shop.edit("pipeline.toml", "[\"linux/amd64\"]", "[\"linux/amd64\", \"linux/arm64\", \"linux/386\"]");
+    shop.commit("feat: three platforms");
+    shop.quick(&["web"]).code(0);
+    let text = "package shared\n\nimport \"encoding/xml\"\n\nconst Word = \"shared\"\n\n\
+                func init() { _ = xml.Unmarshal([]byte(Word), new(struct{ X string })) }\n";
+    shop.write("pkg/shared/shared.go", text).commit("feat: it reads XML");
+    let explain = |shop: &Repository, args: &[&str]| {
+        let args = [&["image", "--explain-size", "web"], args].concat();
+        shop.longshore(&args).code(0)
+    };
+    let json = |shop: &Repository| -> Value {
+        let said = explain(shop, &["--progress", "json"]);
+        serde_json::from_str(said.stdout.lines().last().unwrap()).unwrap()
+    };
+    let explained = json(&shop);
+    for platform in ["linux/amd64", "linux/arm64", "linux/386"] {
+        let parts = parts(&explained, platform);
+        let xml = part(&parts, "encoding/xml").unwrap();
+        assert!(xml["size"].as_u64().unwrap() > 10_000 && xml["previous"] == 0, "{platform}: {xml}");
+        let own = part(&parts, "example.com/shop/cmd/web").unwrap();
+        assert_eq!(own["module"], "example.com/shop");
+        assert_eq!(own["size"], own["previous"], "{platform}: the same source is the same code");
+        let table = part(&parts, ".gopclntab").unwrap();
+        assert!(table["size"].as_u64() > table["previous"].as_u64(), "{platform}: {table}");
+        assert!(part(&parts, "symbols").is_none(), "`-s` and `-w` are the default: {platform}");
+        assert!(part(&parts, "debug information").is_none(), "{platform}");
+    }
+    // What the linker says of its own symbols is the measure; without `-s` and `-w` they are there.
+    let text = explain(&shop, &[]).stdout_has("standard library").stdout_has("since 0.1.0").stdout;
+    assert!(
+        text.lines().any(|line| line.trim_start().starts_with("encoding/xml ") && line.contains('+')),
+        "{text}"
+    );
+    shop.append("pipeline.toml", "[build]\nldflags = []\n");
+    let whole = parts(&json(&shop), "linux/amd64");
+    for name in ["symbols", "debug information"] {
+        assert!(part(&whole, name).unwrap()["size"].as_u64().unwrap() > 100_000, "{name}");
+    }
+    let symbols =
+        succeed(command("go").args(["tool", "nm", "-size"]).arg(shop.path("dist/bin/web/linux_amd64/web")));
+    let of = |line: &str| -> Option<u64> {
+        let [_, size, kind, name] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+        (kind.eq_ignore_ascii_case("t") && name.starts_with("encoding/xml.")).then(|| size.parse().unwrap())
+    };
+    let said = symbols.lines().filter_map(of).sum::<u64>() as f64;
+    let found = part(&whole, "encoding/xml").unwrap()["size"].as_u64().unwrap() as f64;
+    // Up to 31 bytes of room behind a function are part of it here.
+    assert!((1.0..1.15).contains(&(found / said)), "{found} and {said}");
+    // A clone without that image asks the registry for it.
+    shop.git(["checkout", "--quiet", "pipeline.toml"]);
+    std::fs::remove_dir_all(shop.path("dist/images")).unwrap();
+    let again = json(&shop);
+    assert_eq!(part(&parts(&again, "linux/386"), "encoding/xml").unwrap()["previous"], 0);
+    assert!(again["platforms"]["linux/386"]["layers"][0]["previous"].is_u64());
+    std::fs::remove_dir_all(shop.path("dist")).unwrap();
+    explain(&shop, &[]).stderr_has("can't be read, so its parts are not compared");
+}
+
 #[test]
 fn a_docker_daemon_has_bases_too() {
     let Some(_) = tool("skopeo") else { return };

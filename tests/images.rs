@@ -84,9 +84,10 @@ fn files_labels_user_and_compression_are_what_pipeline_toml_says() {
     );
     shop.append(
         "pipeline.toml",
-        "[services.web.image]\nuser = \"1000:50\"\ncompression = \"zstd\"\nlabels = { team = \"shop\" }\n",
+        "[services.web.image]\nuser = \"1000:50\"\ncompression = \"zstd:19\"\nlabels = { team = \"shop\" }\n",
     );
     shop.commit("feat: settings");
+    shop.remote();
     shop.longshore(&["image", "web"]).code(0);
     let (manifest, config) = image(&shop, "web");
     for layer in manifest["layers"].as_array().unwrap() {
@@ -96,8 +97,17 @@ fn files_labels_user_and_compression_are_what_pipeline_toml_says() {
     assert_eq!(config["config"]["Labels"]["team"], "shop");
     assert_eq!(config["config"]["Labels"]["org.opencontainers.image.version"], "0.1.0");
     assert_eq!(config["config"]["ExposedPorts"], serde_json::json!({"8080/tcp": {}}));
-    // A changed file is another image and a new version; a README beside it is not.
     let before = shop.digest("web");
+    // The level is in the layer's bytes, and in its key; how many jobs run is in neither.
+    let other = shop.clone_of_remote();
+    other.longshore(&["image", "--jobs", "1", "--all"]).code(0);
+    assert_eq!(other.digest("web"), before);
+    other.edit("pipeline.toml", "zstd:19", "zstd");
+    other.longshore(&["image", "web"]).code(0);
+    let size =
+        |manifest: &Value| manifest["layers"].as_array().unwrap().last().unwrap()["size"].as_u64().unwrap();
+    assert!(size(&image(&other, "web").0) > size(&manifest), "the same binary at the format's own level");
+    // A changed file is another image and a new version; a README beside it is not.
     shop.write("README.md", "words\n").commit("docs: words");
     assert_eq!(shop.planned(&["--bump", "patch"]), "api 0.1.0, web 0.1.0");
     shop.write("assets/deep/a.txt", "b\n").commit("fix: the assets");

@@ -189,7 +189,7 @@ table! {
         ["bases", keys BASE_FOR] bases: BTreeMap<String, Located<Base>>,
         /// `UID[:GID]`, numbers.
         ["user", USER] user: Option<Located<String>>,
-        /// Of the layers; absent: gzip.
+        /// Of the layers, with a level where one is chosen, as `zstd:19`; absent: gzip.
         ["compression"] compression: Option<Located<Compression>>,
         /// Of all layers of a platform's image, compressed, as `20MB`: more fails the image stage.
         ["size-budget"] size_budget: Option<Located<u64>>,
@@ -234,11 +234,35 @@ pub enum Base {
     Daemon { name: String, digest: Digest },
 }
 
-words! {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Compression {
-        "gzip" => Gzip,
-        "zstd" => Zstd,
+/// With a level; absent: the format's own here, or that of the engine which builds a Dockerfile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// 1 to 9.
+    Gzip(Option<u8>),
+    /// 1 to 19: the levels above need windows that not every reader takes.
+    Zstd(Option<u8>),
+}
+
+impl std::fmt::Display for Compression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let level = self.level().map(|level| format!(":{level}"));
+        write!(f, "{}{}", self.format(), level.unwrap_or_default())
+    }
+}
+
+impl Compression {
+    /// As BuildKit and buildah call the format.
+    pub fn format(self) -> &'static str {
+        match self {
+            Self::Gzip(_) => "gzip",
+            Self::Zstd(_) => "zstd",
+        }
+    }
+
+    pub fn level(self) -> Option<u8> {
+        match self {
+            Self::Gzip(level) | Self::Zstd(level) => level,
+        }
     }
 }
 

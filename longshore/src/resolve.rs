@@ -216,7 +216,7 @@ fn image(config: &Config, folder: &Path, service: &Service) -> ImageSettings {
             })
             .collect(),
         user: either(own, shared, |image| &image.user).unwrap_or_else(|| "65532:65532".to_owned()),
-        compression: either(own, shared, |image| &image.compression).unwrap_or(Compression::Gzip),
+        compression: either(own, shared, |image| &image.compression).unwrap_or(Compression::Gzip(None)),
         labels: labels.map(|(name, value)| (name.clone(), value.value.clone())).collect(),
         moving_tags: own
             .tags

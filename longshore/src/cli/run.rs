@@ -151,7 +151,7 @@ fn dispatch(
             match run_pipeline::run(&mut session, &global, &order)? {
                 // Over its budget is when one wants to know.
                 code if code == 0 || code == Exit::Gate as u8 => {
-                    super::size::explain(&session, &service)?;
+                    super::size::explain(&session, &global, &service)?;
                     Ok(code)
                 }
                 code => Ok(code),

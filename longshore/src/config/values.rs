@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::bases::Unpinned;
 use crate::config::read::{Complaint, Faults, Node, Rule, Value, integer};
-use crate::config::{Base, BuildArg, Located, Registry, SecretSource, template};
+use crate::config::{Base, BuildArg, Compression, Located, Registry, SecretSource, template};
 use crate::diagnostic::{Diagnostic, Place, did_you_mean, quoted};
 use crate::oci::types::Digest;
 use crate::platform::Platform;
@@ -559,6 +559,44 @@ fn duration(text: &str) -> Result<Duration, Complaint> {
         Err(_) => Err(Complaint::new(format!("{} is not a duration", quoted(text)))
             .hint("write a number and a unit, as `30s`, `5m` or `1h 30m`")),
     }
+}
+
+/// `gzip` or `zstd`, with a level behind a colon.
+impl Value for Compression {
+    fn value(node: &Node<'_>, faults: &mut Faults) -> Option<Self> {
+        parsed(node, faults, compression)
+    }
+    #[cfg(test)]
+    fn schema(_: Option<&'static Rule>, _: &mut crate::config::read::Schemas) -> serde_json::Value {
+        serde_json::json!({
+            "type": "string",
+            "pattern": "^(gzip(:[1-9])?|zstd(:(1[0-9]|[1-9]))?)$",
+            "examples": ["gzip", "zstd", "gzip:9", "zstd:19"]
+        })
+    }
+}
+
+/// A format's name, how a level makes it, and its highest level.
+type Format = (&'static str, fn(Option<u8>) -> Compression, u8);
+
+fn compression(text: &str) -> Result<Compression, Complaint> {
+    const FORMATS: [Format; 2] = [("gzip", Compression::Gzip, 9), ("zstd", Compression::Zstd, 19)];
+    let (name, level) = text.split_once(':').map_or((text, None), |(name, level)| (name, Some(level)));
+    let Some((name, made, highest)) = FORMATS.into_iter().find(|(format, ..)| *format == name) else {
+        let mut complaint = Complaint::new(format!("{} is not one of `gzip`, `zstd`", quoted(name)));
+        complaint.hint = crate::diagnostic::meant(name, FORMATS.map(|(format, ..)| format))
+            .map(|word| format!("did you mean `{word}`?"));
+        return Err(complaint.part(0..name.len()));
+    };
+    let Some(level) = level else { return Ok(made(None)) };
+    // As written: `zstd:+3` and `zstd:03` would be other texts for the same.
+    let number = level.parse::<u8>().ok().filter(|number| number.to_string() == level);
+    let number = number.filter(|number| (1..=highest).contains(number)).ok_or_else(|| {
+        Complaint::new(format!("{} is no level of {name}", quoted(level)))
+            .hint(format!("write a number from 1 to {highest}, as `{name}:{highest}`"))
+            .part(name.len() + 1..text.len())
+    })?;
+    Ok(made(Some(number)))
 }
 
 /// Bytes: a number, or a string with a unit.

@@ -247,23 +247,32 @@ impl Store {
     /// # Errors
     /// [`Exit::Outside`] where the registry has lost it.
     pub fn manifest(&self, workload: &Workload, platform: &Platform) -> anyhow::Result<ManifestOutput> {
-        let from = Destination::named(&workload.image.repository, &self.root, &self.client)?;
         let digest =
             workload.image.platforms.get(platform).ok_or_else(|| {
                 anyhow::anyhow!("internal: `{}` has no image for {platform}", workload.service)
             })?;
-        self.documents_of(&from, digest)?;
-        let (manifest, _) = self.documents.read_image(digest)?;
-        for layer in &manifest.layers {
-            from.fetch_blob(layer, &self.documents, &self.cancel)?;
-        }
+        let layout = self.fetch(&workload.image.repository, digest)?;
+        let (manifest, _) = layout.read_image(digest)?;
         Ok(ManifestOutput {
-            layout: self.documents.root().to_owned(),
+            layout: layout.root().to_owned(),
             platform: platform.clone(),
             digest: digest.clone(),
             config: manifest.config.digest.clone(),
             size: manifest.layers_size(),
         })
+    }
+
+    /// Brings an image of one platform to this machine; gives the layout that has it.
+    ///
+    /// # Errors
+    /// [`Exit::Outside`] where the registry has lost it.
+    pub fn fetch(&self, repository: &str, manifest: &Digest) -> anyhow::Result<&Layout> {
+        let from = Destination::named(repository, &self.root, &self.client)?;
+        self.documents_of(&from, manifest)?;
+        for layer in &self.documents.read_image(manifest)?.0.layers {
+            from.fetch_blob(layer, &self.documents, &self.cancel)?;
+        }
+        Ok(&self.documents)
     }
 }
 

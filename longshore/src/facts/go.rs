@@ -2,6 +2,7 @@
 //! engine is made by [`command`], so that all of them see the same listed environment.
 
 pub mod cause;
+pub mod executable;
 mod imports;
 pub mod inputs;
 mod listing;

@@ -26,9 +26,8 @@ pub mod windows;
 /// output.
 const CHUNK: usize = 128 * 1024;
 
-/// deflate's and zstd's levels. A change of either changes every digest: the golden test says so.
-const GZIP_LEVEL: u32 = 1;
-const ZSTD_LEVEL: i32 = 1;
+/// deflate's and zstd's level where none is chosen. A change changes every digest: the golden test says so.
+const LEVEL: u8 = 1;
 
 /// What one path of a layer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,8 +212,8 @@ fn finish<W: Write>(
     inner.flush().fault(Exit::Machine, failed)?;
     let (_, digest, size) = inner.finish();
     let media_type = match compression {
-        Compression::Gzip => media_type::LAYER_GZIP,
-        Compression::Zstd => media_type::LAYER_ZSTD,
+        Compression::Gzip(_) => media_type::LAYER_GZIP,
+        Compression::Zstd(_) => media_type::LAYER_ZSTD,
     };
     Ok(Layer { descriptor: Descriptor::new(media_type, digest, size), diff_id })
 }
@@ -354,14 +353,15 @@ impl<W: Write> Compressor<W> {
     fn new(compression: Compression, out: W) -> anyhow::Result<Self> {
         Ok(match compression {
             // 255 is "unknown" (RFC 1952, OS): a default would name this machine's.
-            Compression::Gzip => Self::Gzip(
+            Compression::Gzip(level) => Self::Gzip(
                 flate2::GzBuilder::new()
                     .mtime(0)
                     .operating_system(255)
-                    .write(out, flate2::Compression::new(GZIP_LEVEL)),
+                    .write(out, flate2::Compression::new(level.unwrap_or(LEVEL).into())),
             ),
-            Compression::Zstd => Self::Zstd(
-                zstd::stream::Encoder::new(out, ZSTD_LEVEL).fault(Exit::Machine, "could not start zstd")?,
+            Compression::Zstd(level) => Self::Zstd(
+                zstd::stream::Encoder::new(out, level.unwrap_or(LEVEL).into())
+                    .fault(Exit::Machine, "could not start zstd")?,
             ),
         })
     }

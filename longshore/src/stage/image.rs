@@ -324,7 +324,7 @@ fn layer(
         None => in_memory(entries),
     };
     let key = content.map(|content| {
-        Digest::of(format!("layer {VERSION} {compression:?} {}{content}", time(file_time)).as_bytes())
+        Digest::of(format!("layer {VERSION} {compression} {}{content}", time(file_time)).as_bytes())
     });
     if let Some(key) = &key
         && let Some(kept) = cache.get::<Kept>(Bucket::Layer, key)

@@ -108,7 +108,7 @@ fn spec(service: &str, runner: Runner) -> VerifySpec {
 
 /// Runs a service that behaves as `mode` says, on the port that SERVER_PORT names.
 fn verified(repository: &Repository, mode: &str, runner: Runner) -> anyhow::Result<Finish> {
-    image(repository, "orders", &[("MODE", mode), ("SERVER_PORT", "8080")], Compression::Gzip);
+    image(repository, "orders", &[("MODE", mode), ("SERVER_PORT", "8080")], Compression::Gzip(None));
     let mut spec = spec("orders", runner);
     match mode {
         // Long enough for a busy machine to start it.
@@ -194,16 +194,16 @@ fn every_behaviour(repository: &Repository, runner: Runner, expected: Verify) {
 
 /// A service that asks another one by its name and port.
 fn with_needs(repository: &Repository, runner: Runner) {
-    image(repository, "orders", &[("MODE", "good"), ("SERVER_PORT", "8080")], Compression::Zstd);
+    image(repository, "orders", &[("MODE", "good"), ("SERVER_PORT", "8080")], Compression::Zstd(None));
     let env = [("MODE", "good"), ("SERVER_PORT", "8080"), ("ORDERS_URL", "http://orders:8080")];
-    image(repository, "gateway", &env, Compression::Gzip);
+    image(repository, "gateway", &env, Compression::Gzip(None));
     let mut spec = spec("gateway", runner);
     spec.needs.push(instance("orders", Some(8080)));
     let finish = verify::run(&spec, &repository.scope()).unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert!(finish.note.starts_with("healthy after "), "{}", finish.note);
     nothing_is_left(repository);
 
-    image(repository, "orders", &[("MODE", "crash"), ("SERVER_PORT", "8080")], Compression::Gzip);
+    image(repository, "orders", &[("MODE", "crash"), ("SERVER_PORT", "8080")], Compression::Gzip(None));
     let error = verify::run(&spec, &repository.scope()).unwrap_err();
     assert!(chain(&error).contains("`orders` ended by itself"), "{}", chain(&error));
     nothing_is_left(repository);
@@ -276,7 +276,7 @@ fn a_declared_port_that_no_variable_tells_must_be_free() {
         return;
     }
     let repository = Repository::new();
-    image(&repository, "orders", &[("MODE", "good")], Compression::Gzip);
+    image(&repository, "orders", &[("MODE", "good")], Compression::Gzip(None));
     let mut spec = spec("orders", Runner::Process);
     spec.instance.port = Some(18431);
     verify::run(&spec, &repository.scope()).unwrap_or_else(|error| panic!("{}", chain(&error)));
@@ -309,7 +309,7 @@ fn damaged_layers_are_no_verdict() {
         return;
     }
     let repository = Repository::new();
-    image(&repository, "orders", &[("MODE", "good"), ("SERVER_PORT", "8080")], Compression::Gzip);
+    image(&repository, "orders", &[("MODE", "good"), ("SERVER_PORT", "8080")], Compression::Gzip(None));
     let output = repository.outputs.manifest(&job("orders")).unwrap();
     let layout = Layout::open(&output.layout).unwrap();
     let (manifest, _) = layout.read_image(&output.digest).unwrap();
@@ -339,7 +339,12 @@ fn a_run_that_is_told_to_stop_ends_its_services() {
             }
             repository.cancel.set(15);
         });
-        image(&repository, "orders", &[("MODE", "unready"), ("SERVER_PORT", "8080")], Compression::Gzip);
+        image(
+            &repository,
+            "orders",
+            &[("MODE", "unready"), ("SERVER_PORT", "8080")],
+            Compression::Gzip(None),
+        );
         let error = verify::run(&spec("orders", Runner::Chroot), &repository.scope()).unwrap_err();
         assert_eq!(exit_of(&error), Exit::Terminated, "{}", chain(&error));
     });
@@ -371,7 +376,7 @@ fn killed() {
         Some("process") => Runner::Process,
         _ => Runner::Chroot,
     };
-    image(&repository, "orders", &[("MODE", "unready"), ("SERVER_PORT", "8080")], Compression::Gzip);
+    image(&repository, "orders", &[("MODE", "unready"), ("SERVER_PORT", "8080")], Compression::Gzip(None));
     let mut spec = spec("orders", runner);
     spec.timeout = Duration::from_secs(120);
     let _ = verify::run(&spec, &repository.scope());
@@ -495,7 +500,7 @@ fn as_containers() {
     settings.entrypoint = vec!["/missing".to_owned()];
     let mut entries = Entries::new();
     entries.insert("/data", Entry::directory()).unwrap();
-    let layer = layout.put_layer(&entries, Compression::Gzip, 0, &Cancel::default()).unwrap();
+    let layer = layout.put_layer(&entries, Compression::Gzip(None), 0, &Cancel::default()).unwrap();
     save(&repository, "orders", &layout, &assemble(&Base::default(), &[layer], &settings).unwrap());
     let (message, _) =
         refusal(&repository, verify::run(&spec("orders", Runner::Docker), &repository.scope()));

@@ -50,7 +50,7 @@ pub(super) fn child(words: &[OsString]) -> anyhow::Result<u8> {
         longshore::report::result(&format!("{:x}", hash.finalize()));
         return Ok(0);
     }
-    let compression = if kind == "zstd" { Compression::Zstd } else { Compression::Gzip };
+    let compression = if kind == "zstd" { Compression::Zstd(None) } else { Compression::Gzip(None) };
     let layout = Layout::create(folder.path())?;
     let mut entries = Entries::new();
     entries.insert("usr/local/bin/service", Entry::file(&file, 0o755)).context("the layer's only file")?;

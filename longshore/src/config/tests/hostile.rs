@@ -249,6 +249,17 @@ fn bad_values() {
     image(&format!("base = \"docker.io/library/debian:12@{digest}\"")).config();
     image("user = \"root\"").says(&["`root` is not a user"]);
     image("compression = \"zst\"").says(&["did you mean `zstd`?"]);
+    image("compression = \"zst:3\"").says(&["did you mean `zstd`?", "pipeline.toml:9:16"]);
+    image("compression = \"zstd:20\"").says(&[
+        "`20` is no level of zstd",
+        "from 1 to 19",
+        "pipeline.toml:9:21",
+    ]);
+    for level in ["", "0", "10", "03", "+3", "3:3", "fast", "999"] {
+        image(&format!("compression = \"gzip:{level}\"")).says(&["is no level of gzip"]);
+    }
+    image("compression = 9").says(&["must be a string"]);
+    image("compression = \"zstd:19\"").config();
     image("tags = [\"0\"]").says(&["`latest`"]);
     let tools = |line: &str| Repository::with(&format!("[tools]\n{line}\n"));
     tools("go = \"1.26\"").says(&["is not an exact version"]);

@@ -16,7 +16,7 @@ fn find_in(root: &Path, digest: Option<Digest>, platform: &str, into: &Layout) -
     let base = config::Base::Layout { path: "base".into(), digest };
     let (client, environment) = (client(), Environment::default());
     let places = Places { root, client: &client, environment: &environment };
-    find(&base, places, &platform.parse().unwrap(), Compression::Gzip, into)
+    find(&base, places, &platform.parse().unwrap(), Compression::Gzip(None), into)
 }
 
 /// A layout `base` whose one image has this one layer, whatever it holds.

@@ -48,8 +48,8 @@ fn untarred(bytes: &[u8]) -> Vec<(String, u32, u64, Vec<u8>)> {
 /// service. If this fails after a dependency's update, the update is a breaking change.
 #[test]
 fn the_bytes_are_the_ones_of_every_other_machine() {
-    let (gzip, _) = written(&entries(), Compression::Gzip);
-    let (zstd, _) = written(&entries(), Compression::Zstd);
+    let (gzip, _) = written(&entries(), Compression::Gzip(None));
+    let (zstd, _) = written(&entries(), Compression::Zstd(None));
     assert_eq!(gzip.diff_id, zstd.diff_id);
     assert_eq!(
         gzip.diff_id.as_str(),
@@ -65,19 +65,40 @@ fn the_bytes_are_the_ones_of_every_other_machine() {
     );
 }
 
+/// The same guard for chosen levels, which are other bytes of the same tar; layers are made side by side.
+#[test]
+fn a_level_has_its_own_bytes_whatever_is_made_beside_it() {
+    let levels = [
+        (Compression::Gzip(Some(1)), "59d4cebb7e074cd73f35817f90137685484073738a49e75cd8a30b387f546187"),
+        (Compression::Gzip(Some(6)), "b702485bb25f5881b1d74c27fbeab850f009d3db0008f914a42d95c4d9ca7db6"),
+        (Compression::Gzip(Some(9)), "fcee25aa408a4a5d4f505d272221d7d248dc2822fe978f512ecc000140e69936"),
+        (Compression::Zstd(Some(1)), "bee7fe2bf93309fc100dea154146c24304ec56c57df83e4f3d20db0d6d49f5ba"),
+        (Compression::Zstd(Some(3)), "09a351bc41e1ccc7ccbac4966a85fa7b4fc55e1498d88c12d7bf3b6d855ba0f2"),
+        (Compression::Zstd(Some(19)), "7f97c8c4c074ac21069023d1521fecdbb9634934fb357284d18e72d078524fb4"),
+    ];
+    let entries = entries();
+    let made = std::thread::scope(|scope| {
+        let entries = &entries;
+        let threads = levels.map(|(level, _)| scope.spawn(move || written(entries, level).0));
+        threads.map(|thread| thread.join().unwrap().descriptor.digest.hex().to_owned())
+    });
+    assert_eq!(made, levels.map(|(_, digest)| digest.to_owned()));
+}
+
 #[test]
 fn digests_and_size_are_those_of_the_bytes() {
-    for compression in [Compression::Gzip, Compression::Zstd] {
+    let levels = [Compression::Gzip(None), Compression::Zstd(None), Compression::Gzip(Some(9))];
+    for compression in levels.into_iter().chain([Compression::Zstd(Some(19))]) {
         let (layer, bytes) = written(&entries(), compression);
         assert_eq!(layer.descriptor.digest, Digest::of(&bytes));
         assert_eq!(layer.descriptor.size, bytes.len() as u64);
         let mut tar = Vec::new();
         match compression {
-            Compression::Gzip => {
+            Compression::Gzip(_) => {
                 assert_eq!(bytes[3..10], [0, 0, 0, 0, 0, bytes[8], 255]);
                 flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut tar).unwrap();
             }
-            Compression::Zstd => tar = zstd::decode_all(&bytes[..]).unwrap(),
+            Compression::Zstd(_) => tar = zstd::decode_all(&bytes[..]).unwrap(),
         }
         assert_eq!(layer.diff_id, Digest::of(&tar));
         let list = untarred(&tar);
@@ -111,7 +132,7 @@ fn a_file_is_the_same_as_its_bytes() {
     let (mut files, mut bytes) = (Entries::new(), Entries::new());
     files.insert("/a/x", Entry::file(&source, 0o755)).unwrap();
     bytes.insert("a/x", Entry::bytes(noise(1_000_001)).mode(0o755)).unwrap();
-    assert_eq!(written(&files, Compression::Gzip).0, written(&bytes, Compression::Gzip).0);
+    assert_eq!(written(&files, Compression::Gzip(None)).0, written(&bytes, Compression::Gzip(None)).0);
 }
 
 #[test]
@@ -135,7 +156,7 @@ fn an_interruption_ends_it() {
     entries.insert("/x", Entry::file(&source, 0o644)).unwrap();
     let cancel = Cancel::default();
     cancel.set(2);
-    let error = write(&entries, Compression::Gzip, 0, io::sink(), &cancel).unwrap_err();
+    let error = write(&entries, Compression::Gzip(None), 0, io::sink(), &cancel).unwrap_err();
     assert_eq!(crate::fault::exit_of(&error), Exit::Interrupted);
 }
 
@@ -156,7 +177,7 @@ fn throughput() {
     let size = std::fs::metadata(&binary).unwrap().len();
     let mut entries = Entries::new();
     entries.insert("/app", Entry::file(&binary, 0o755)).unwrap();
-    for compression in [Compression::Gzip, Compression::Zstd] {
+    for compression in [Compression::Gzip(None), Compression::Zstd(None)] {
         let start = busy();
         let layer = write(&entries, compression, 0, io::sink(), &Cancel::default()).unwrap();
         let rate = size as f64 / 1e6 / (busy() - start);

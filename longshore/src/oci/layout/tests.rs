@@ -15,7 +15,7 @@ pub(in crate::oci) fn sample(root: &Path) -> (Layout, Descriptor) {
         entries.insert("/app", Entry::bytes(program).mode(0o755)).unwrap();
         entries.insert("/etc/passwd", Entry::bytes("root:x:0:0::/:\n")).unwrap();
         entries.insert("/tmp", Entry::directory().mode(0o1777)).unwrap();
-        let layer = layout.put_layer(&entries, Compression::Gzip, 0, &Cancel::default()).unwrap();
+        let layer = layout.put_layer(&entries, Compression::Gzip(None), 0, &Cancel::default()).unwrap();
         let settings = Settings {
             entrypoint: vec!["/app".into()],
             env: BTreeMap::from([("APP_ENV".into(), "development".into())]),

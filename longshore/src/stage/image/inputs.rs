@@ -19,7 +19,7 @@ pub fn inputs(spec: &ImageSpec, binary: Option<&Digest>, hashes: &mut Hashes) ->
     inputs.add("binary", binary.map_or_else(|| "not built yet".to_owned(), ToString::to_string));
     inputs.add("base", format!("{:?}", spec.base));
     inputs.add("user", &spec.user);
-    inputs.add("compression", format!("{:?}", spec.compression));
+    inputs.add("compression", spec.compression.to_string());
     inputs.add("commit's time", spec.created.to_string());
     if let Some(port) = spec.port {
         inputs.add("port", port.to_string());

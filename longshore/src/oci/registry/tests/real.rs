@@ -271,7 +271,13 @@ fn a_base_comes_from_a_registry_by_digest() {
             client: remote.client(),
             environment: &environment,
         };
-        crate::oci::base::find(&base(digest), places, &platform, crate::config::Compression::Gzip, &into)
+        crate::oci::base::find(
+            &base(digest),
+            places,
+            &platform,
+            crate::config::Compression::Gzip(None),
+            &into,
+        )
     };
     let found = find(&index.digest).unwrap();
     assert!(found.base.layers.iter().all(|layer| into.has_blob(&layer.digest, layer.size)));

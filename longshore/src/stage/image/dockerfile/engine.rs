@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Build, DockerfileSpec};
 use crate::cancel::Cancel;
-use crate::config::{Compression, Engine as Choice};
+use crate::config::Engine as Choice;
 use crate::fault::{Exit, Fault};
 use crate::host::environment::Environment;
 use crate::host::process::Command;
@@ -246,13 +246,13 @@ impl Engine {
         match self.kind {
             Kind::Buildx => {
                 let folder = build.folder.join("layout");
-                let compression = match build.spec.compression {
-                    Compression::Gzip => "gzip",
-                    Compression::Zstd => "zstd",
-                };
+                let compression = build.spec.compression;
+                let level = compression.level().map(|level| format!(",compression-level={level}"));
                 let output = format!(
-                    "type=oci,tar=false,dest={},compression={compression},rewrite-timestamp=true",
-                    folder.display()
+                    "type=oci,tar=false,dest={},compression={}{},rewrite-timestamp=true",
+                    folder.display(),
+                    compression.format(),
+                    level.unwrap_or_default()
                 );
                 let command = self.buildx(build).arg("--output").arg(output).arg(&build.spec.context);
                 build.run(command, answers)?;
@@ -374,7 +374,11 @@ impl Engine {
         }
         build.run(built.arg(&spec.context), || true)?;
         let target = format!("oci:{}:image", folder.display());
-        let push = command().args(["push", "--quiet", &build.name, &target]).timeout(COPY).run(cancel);
+        let mut push = command().args(["push", "--quiet", "--compression-format", spec.compression.format()]);
+        if let Some(level) = spec.compression.level() {
+            push = push.args(["--compression-level", &level.to_string()]);
+        }
+        let push = push.args([&build.name, &target]).timeout(COPY).run(cancel);
         push.map_err(|error| if cancel.is_set() { stopped(cancel) } else { machine(error) })?;
         Layout::open(&folder)
     }
