@@ -148,9 +148,12 @@ fn buildah_needs_no_daemon_and_leaves_nothing_behind() {
         return;
     }
     let shop = shop("buildah");
+    shop.append("pipeline.toml", "compression = \"zstd:3\"\n").commit("feat: smaller");
     shop.longshore(&["image", "api"]).code(0).stderr_has("buildah");
     let (manifest, config) = image(&shop, "linux/amd64");
     assert_eq!(manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    let zstd = |layer: &Value| layer["mediaType"].as_str().unwrap().ends_with("tar+zstd");
+    assert!(manifest["layers"].as_array().unwrap().iter().all(zstd), "{manifest:#}");
     assert_eq!(config["config"]["User"], "65532:65532");
     assert_eq!(config["config"]["Labels"]["built.version"], "0.1.0");
     let before = shop.digest("api");
