@@ -223,6 +223,27 @@ fn a_credential_helper_that_is_missing_is_named() {
 }
 
 #[test]
+fn a_registry_of_this_machine_has_tls_where_that_is_declared() {
+    let Some(registry) = Registry::with_tls() else { return };
+    let declared = format!("https://{}", registry.host());
+    let shop = Repository::new();
+    shop.dev(&declared);
+    shop.remote();
+    shop.quick(DEV).code(4).stderr_has("SSL_CERT_FILE");
+    let shop = shop.env("SSL_CERT_FILE", registry.certificate());
+    shop.quick(DEV).code(0);
+    assert_eq!(
+        registry.tags("team/api"),
+        ["0.1.0", &format!("sha-{}", shop.git(["rev-parse", "HEAD"]).trim())]
+    );
+    let Some(plain) = Registry::start() else { return };
+    let shop = Repository::new();
+    shop.dev(&format!("https://{}", plain.host()));
+    shop.remote();
+    shop.quick(DEV).code(4).stderr_has("can't be reached safely");
+}
+
+#[test]
 fn a_registry_with_tokens_takes_the_release() {
     let Some(registry) = Registry::with_tokens() else { return };
     let shop = shop_with(&registry);

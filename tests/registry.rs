@@ -62,12 +62,33 @@ impl Registry {
         Some(Self::serve(&program, folder, &auth, Some(tokens)))
     }
 
-    fn serve(program: &Path, folder: tempfile::TempDir, auth: &str, tokens: Option<TokenServer>) -> Self {
+    /// One that speaks TLS, with the certificate [`Registry::certificate`].
+    pub(crate) fn with_tls() -> Option<Self> {
+        let (program, openssl) = (tool("docker-registry")?, tool("openssl")?);
+        let folder = tempfile::tempdir().unwrap();
+        let [key, certificate] = ["key.pem", "cert.pem"].map(|name| folder.path().join(name));
+        let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=tests \
+                       -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
+        let command = &mut command(&openssl);
+        succeed(
+            command.args(request.split_whitespace()).arg("-keyout").arg(&key).arg("-out").arg(&certificate),
+        );
+        let tls = format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display());
+        Some(Self::serve(&program, folder, &tls, None))
+    }
+
+    /// Whom to trust, of [`Registry::with_tls`]: for SSL_CERT_FILE.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.folder.path().join("cert.pem")
+    }
+
+    /// `more`: what stands below `http`, then keys of their own.
+    fn serve(program: &Path, folder: tempfile::TempDir, more: &str, tokens: Option<TokenServer>) -> Self {
         let port = free_port();
         let data = folder.path().join("data");
         let config = format!(
             "version: 0.1\nlog:\n  accesslog:\n    disabled: false\n  level: warn\nstorage:\n  delete:\n    enabled: true\n  \
-             filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n  secret: tests\n{auth}",
+             filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n  secret: tests\n{more}",
             data.display()
         );
         let path = folder.path().join("config.yml");

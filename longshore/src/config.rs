@@ -33,6 +33,7 @@ use crate::config::values::{
     TAG_FORM, TRIVY_VERSION, USER, VARIABLE, VERSION,
 };
 use crate::diagnostic::{Place, Source};
+use crate::host::http::Scheme;
 use crate::oci::types::Digest;
 use crate::plan::Stage;
 use crate::platform::Platform;
@@ -137,9 +138,9 @@ table! {
 pub enum Registry {
     /// `oci:DIR`, relative to the root.
     Layouts(PathBuf),
-    /// `HOST[:PORT]/PATH`, images are `HOST/PATH/SERVICE`. `plain_http`: written as `http://HOST/PATH`,
-    /// which declares a host other than loopback to be without TLS.
-    Remote { host: String, path: String, plain_http: bool },
+    /// `HOST[:PORT]/PATH`, images are `HOST/PATH/SERVICE`. `scheme`: written before it, which declares that a
+    /// host is without TLS, or that one on loopback has it.
+    Remote { host: String, path: String, scheme: Option<Scheme> },
 }
 
 table! {

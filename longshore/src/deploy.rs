@@ -21,7 +21,7 @@ pub mod rollout;
 pub mod site;
 pub mod workload;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,7 @@ use serde::Serialize;
 use crate::cancel::Cancel;
 use crate::deploy::workload::Workload;
 use crate::host::environment::Environment;
+use crate::host::http::Schemes;
 use crate::oci::types::Digest;
 use crate::resolve::DeploySettings;
 use crate::stage::Progress;
@@ -109,7 +110,7 @@ pub struct Target {
     pub secrets: SecretValues,
     pub offline: bool,
     /// Registries that are declared to be without TLS.
-    pub plain_hosts: BTreeSet<String>,
+    pub schemes: Schemes,
 }
 
 impl Target {

@@ -13,7 +13,7 @@ use crate::gather::{Facts, ServiceFacts};
 use crate::host::environment::Environment;
 use crate::host::files;
 use crate::ledger::ReleaseRecord;
-use crate::oci::destination::{Destination, plain_hosts};
+use crate::oci::destination::{Destination, declared_schemes};
 use crate::oci::registry::{Client, Options};
 use crate::plan::{Plan, Stage};
 use crate::release::Release;
@@ -248,7 +248,7 @@ fn lost(session: &Session, facts: &Facts, ask: &Ask) -> anyhow::Result<BTreeSet<
     if ask.snapshot || session.offline {
         return Ok(lost);
     }
-    let options = Options { plain: plain_hosts([&session.effective.registry]), ..Options::default() };
+    let options = Options { schemes: declared_schemes([&session.effective.registry]), ..Options::default() };
     let client = Client::new(&session.environment, options, &session.cancel);
     for (name, service) in &facts.services {
         if service.newest.as_ref().is_none_or(|record| record.commit != facts.head.commit) {

@@ -10,7 +10,7 @@ use crate::doctor::{self, Check, Needs};
 use crate::gather::remote_name;
 use crate::host::environment::Environment;
 use crate::ledger::Scope;
-use crate::oci::destination::{plain_hosts, repository};
+use crate::oci::destination::{declared_schemes, repository};
 use crate::oci::registry::retry::Policy;
 use crate::oci::registry::{Client, Options};
 use crate::report;
@@ -118,9 +118,9 @@ fn registry(session: &Session) -> Option<Check> {
     }
     let service = session.settings.keys().next()?;
     let policy = Policy { retries: 1, first: Duration::from_millis(200), longest: Duration::from_secs(2) };
-    let plain = plain_hosts([&session.effective.registry]);
+    let schemes = declared_schemes([&session.effective.registry]);
     let client =
-        Client::new(&session.environment, Options { plain, policy, ..Options::default() }, &session.cancel);
+        Client::new(&session.environment, Options { schemes, policy, ..Options::default() }, &session.cancel);
     let answer = repository(host, path, service).and_then(|place| client.repository(place).ping());
     Some(doctor::registry(&name, &answer))
 }

@@ -7,6 +7,7 @@ use crate::config::bases::Unpinned;
 use crate::config::read::{Complaint, Faults, Node, Rule, Value, integer};
 use crate::config::{Base, BuildArg, Compression, Located, Registry, SecretSource, template};
 use crate::diagnostic::{Diagnostic, Place, did_you_mean, quoted};
+use crate::host::http::Scheme;
 use crate::oci::types::Digest;
 use crate::platform::Platform;
 use toml::de::DeValue;
@@ -403,11 +404,9 @@ pub(crate) fn registry(text: &str) -> Result<Registry, Complaint> {
     if let Some(folder) = text.strip_prefix("oci:") {
         return Ok(Registry::Layouts(layout(folder)?));
     }
-    if let Some(rest) = text.strip_prefix("https://") {
-        return Err(Complaint::new(format!("{} has a scheme", quoted(text)))
-            .hint(format!("write `{rest}`: TLS goes without saying")));
-    }
-    let (rest, plain_http) = text.strip_prefix("http://").map_or((text, false), |rest| (rest, true));
+    let schemes = [("http://", Some(Scheme::Http)), ("https://", Some(Scheme::Https))];
+    let declared = schemes.iter().find_map(|(lead, scheme)| Some((text.strip_prefix(lead)?, *scheme)));
+    let (rest, scheme) = declared.unwrap_or((text, None));
     if rest.contains('@') || split_tag(rest).1.is_some() {
         return Err(Complaint::new(format!("{} has a tag, a digest or a user", quoted(text)))
             .hint("write `HOST/PATH` alone: versions are the tags, credentials come from docker's config"));
@@ -415,7 +414,7 @@ pub(crate) fn registry(text: &str) -> Result<Registry, Complaint> {
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     check_host(host)?;
     check_path(path)?;
-    Ok(Registry::Remote { host: host.to_owned(), path: path.to_owned(), plain_http })
+    Ok(Registry::Remote { host: host.to_owned(), path: path.to_owned(), scheme })
 }
 
 pub(crate) fn base(text: &str) -> Result<Base, Complaint> {
@@ -531,7 +530,12 @@ macro_rules! string_value {
 
 string_value!(
     Registry,
-    ["oci:dist/oci", "registry.example.com/team", "http://registry.lan:5000/team"],
+    [
+        "oci:dist/oci",
+        "registry.example.com/team",
+        "http://registry.lan:5000/team",
+        "https://127.0.0.1:5000/team"
+    ],
     registry
 );
 string_value!(

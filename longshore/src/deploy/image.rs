@@ -10,7 +10,7 @@ use crate::deploy::workload::{Image, Workload};
 use crate::deploy::{Step, Target};
 use crate::fault::{Exit, Fault};
 use crate::host::environment::Environment;
-use crate::oci::destination::{Copying, Destination, Whereabouts, plain_hosts};
+use crate::oci::destination::{Copying, Destination, Whereabouts, declared_schemes};
 use crate::oci::layout::Layout;
 use crate::oci::registry::{Client, Options};
 use crate::oci::types::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
@@ -70,7 +70,7 @@ impl Store {
         environment: &Environment,
         cancel: &Cancel,
     ) -> anyhow::Result<Self> {
-        let options = Options { plain: plain_hosts(registries), ..Options::default() };
+        let options = Options { schemes: declared_schemes(registries), ..Options::default() };
         Ok(Self {
             client: Client::new(environment, options, cancel),
             root: root.to_owned(),
@@ -298,7 +298,7 @@ pub(crate) fn fetch(
     let digest = platforms
         .get(platform)
         .ok_or_else(|| anyhow::anyhow!("internal: `{}` has no image for {platform}", workload.service))?;
-    let options = Options { plain: target.plain_hosts.clone(), ..Options::default() };
+    let options = Options { schemes: target.schemes.clone(), ..Options::default() };
     let client = Client::new(&target.environment, options, step.cancel);
     let from = Destination::named(repository, &target.workspace.root, &client)?;
     let lost = || Fault::new(Exit::Outside, format!("the registry has lost `{}`", from.reference(digest)));

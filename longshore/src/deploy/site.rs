@@ -342,7 +342,7 @@ pub fn driver(
         environment: session.environment.clone(),
         secrets,
         offline: session.offline,
-        plain_hosts: crate::oci::destination::plain_hosts([&environment.registry]),
+        schemes: crate::oci::destination::declared_schemes([&environment.registry]),
     };
     match name {
         DriverName::Process => Ok(Box::new(Processes::new(target))),

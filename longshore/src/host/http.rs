@@ -2,7 +2,7 @@
 //! reaches another host; every read and write has a time limit; plain HTTP goes to loopback, or
 //! where the user has declared it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -42,12 +42,23 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     limits: Limits,
     environment: Environment,
-    plain: BTreeSet<String>,
+    schemes: Schemes,
     cancel: Cancel,
     /// To loopback: no proxy, no certificates to be read.
     near: OnceLock<ureq::Agent>,
     far: OnceLock<Result<ureq::Agent, String>>,
 }
+
+/// With TLS or without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// How hosts (`HOST[:PORT]`) were declared to be spoken to; the others by rule: loopback without TLS, all else
+/// with it.
+pub type Schemes = BTreeMap<String, Scheme>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -134,12 +145,11 @@ pub enum HttpError {
 const REDIRECTS: usize = 8;
 
 impl Client {
-    /// `plain`: hosts (`HOST[:PORT]`) declared to be without TLS, besides loopback.
-    pub fn new(environment: &Environment, plain: BTreeSet<String>, limits: Limits, cancel: &Cancel) -> Self {
+    pub fn new(environment: &Environment, schemes: Schemes, limits: Limits, cancel: &Cancel) -> Self {
         Self(Arc::new(Shared {
             limits,
             environment: environment.clone(),
-            plain,
+            schemes,
             cancel: cancel.clone(),
             near: OnceLock::new(),
             far: OnceLock::new(),
@@ -152,7 +162,7 @@ impl Client {
     }
 
     fn may_be_plain(&self, host: &str) -> bool {
-        is_loopback(host) || self.0.plain.contains(host)
+        self.0.schemes.get(host).map_or_else(|| is_loopback(host), |scheme| *scheme == Scheme::Http)
     }
 
     /// Sends, and follows redirects where the body can be sent again. Any status is an answer.

@@ -1,7 +1,7 @@
 //! Where images are released to: a folder's layout, or a repository of a registry; and the one way
 //! in which an image gets there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,6 +15,7 @@ use super::types::{Descriptor, Digest, Index, media_type};
 use crate::cancel::Cancel;
 use crate::config::Registry;
 use crate::fault::{Exit, Fault};
+use crate::host::http::Schemes;
 
 /// One service's place in a release registry.
 #[derive(Clone, Debug)]
@@ -81,11 +82,11 @@ pub fn repository(host: &str, path: &str, service: &str) -> anyhow::Result<Repos
     Repository::new(host, &path).map_err(|error| Fault::new(Exit::Usage, error.to_string()).into())
 }
 
-/// Hosts that a registry's value declares to be without TLS: for [`super::registry::Options`].
-pub fn plain_hosts<'a>(registries: impl IntoIterator<Item = &'a Registry>) -> BTreeSet<String> {
+/// What registries' values declare of their hosts: for [`super::registry::Options`].
+pub fn declared_schemes<'a>(registries: impl IntoIterator<Item = &'a Registry>) -> Schemes {
     let declared = |registry: &Registry| match registry {
-        Registry::Remote { host, plain_http: true, .. } => Some(host.clone()),
-        _ => None,
+        Registry::Remote { host, scheme, .. } => Some((host.clone(), (*scheme)?)),
+        Registry::Layouts(_) => None,
     };
     registries.into_iter().filter_map(declared).collect()
 }

@@ -37,8 +37,7 @@ pub struct Options {
     /// Bytes a request of an upload; absent: a whole blob in one.
     pub chunk: Option<u64>,
     pub policy: Policy,
-    /// Hosts (`HOST[:PORT]`) declared to be without TLS, besides loopback.
-    pub plain: BTreeSet<String>,
+    pub schemes: http::Schemes,
     pub limits: Limits,
 }
 
@@ -107,7 +106,7 @@ const ERROR_LIMIT: u64 = 64 << 10;
 
 impl Client {
     pub fn new(environment: &Environment, options: Options, cancel: &Cancel) -> Self {
-        let http = http::Client::new(environment, options.plain.clone(), options.limits, cancel);
+        let http = http::Client::new(environment, options.schemes.clone(), options.limits, cancel);
         Self(Arc::new(Shared {
             http,
             environment: environment.clone(),

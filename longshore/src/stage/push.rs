@@ -11,7 +11,7 @@ use crate::closure::Closure;
 use crate::config::Registry;
 use crate::facts::git::Git;
 use crate::fault::{Exit, Fault};
-use crate::oci::destination::{Copying, Destination, plain_hosts};
+use crate::oci::destination::{Copying, Destination, declared_schemes};
 use crate::oci::layout::Layout;
 use crate::oci::registry::{Client, Options};
 use crate::plan::{JobId, Stage, State};
@@ -67,7 +67,7 @@ impl Target {
     /// As [`Destination::of_service`].
     pub fn destination(&self, service: &str, scope: &Scope<'_>) -> anyhow::Result<Destination> {
         let mut options =
-            Options { chunk: self.chunk, plain: plain_hosts([&self.registry]), ..Options::default() };
+            Options { chunk: self.chunk, schemes: declared_schemes([&self.registry]), ..Options::default() };
         options.policy.retries = self.retries;
         let client = Client::new(scope.environment, options, scope.cancel);
         Destination::of_service(&self.registry, &scope.workspace.root, service, &client)

@@ -1,6 +1,5 @@
 //! The official release of a tool: an archive whose checksum is known here.
 
-use std::collections::BTreeSet;
 use std::io::{Read, Write as _};
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use super::catalogue::Archive;
 use super::{Setup, Tool};
 use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::files::Draft;
-use crate::host::http::{Body, Client, HttpError, Limits, Method, Request};
+use crate::host::http::{Body, Client, HttpError, Limits, Method, Request, Schemes};
 
 /// Bytes of an archive, and of an executable in it.
 const LIMIT: u64 = 1 << 30;
@@ -52,7 +51,7 @@ pub(super) fn fetch(tool: Tool, version: &str, program: &Path, setup: &Setup<'_>
 }
 
 fn download(archive: Archive, draft: &mut Draft, setup: &Setup<'_>) -> Result<(), HttpError> {
-    let client = Client::new(setup.environment, BTreeSet::new(), LIMITS, setup.cancel);
+    let client = Client::new(setup.environment, Schemes::new(), LIMITS, setup.cancel);
     let request = Request { method: Method::Get, url: archive.url, headers: Vec::new(), body: Body::Empty };
     let response = client.send(request)?;
     let host = archive.url.split('/').nth(2).unwrap_or_default().to_owned();

@@ -1,6 +1,5 @@
 //! A registry of the benchmark's own, on a free port of the loopback address. It ends with its owner.
 
-use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use longshore::cancel::Cancel;
 use longshore::host::environment::Environment;
-use longshore::host::http::{Body, Client, Limits, Method, Request};
+use longshore::host::http::{Body, Client, Limits, Method, Request, Schemes};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -32,7 +31,7 @@ impl Registry {
         let Some(program) = find(environment) else { return Ok(None) };
         let folder = tempfile::Builder::new().prefix("longshore-bench-registry-").tempdir()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let client = Client::new(environment, BTreeSet::new(), Limits::default(), &Cancel::default());
+        let client = Client::new(environment, Schemes::new(), Limits::default(), &Cancel::default());
         let child = serve(&program, &folder, port)?;
         let registry = Self { program, child, folder, port, client };
         registry.wait()?;

@@ -1,6 +1,5 @@
 //! Where spans go, by OpenTelemetry's variables, and the way there: OTLP over HTTP, in JSON.
 
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use serde_json::Value;
 
 use crate::cancel::Cancel;
 use crate::host::environment::Environment;
-use crate::host::http::{Body, Client, HttpError, Limits, Method, Origin, Request};
+use crate::host::http::{Body, Client, HttpError, Limits, Method, Origin, Request, Scheme, Schemes};
 use crate::report::timings::Timings;
 use crate::report::timings::trace::{self, Parent, Resource};
 
@@ -90,7 +89,7 @@ impl Collector {
         let host = Origin::of(&self.url).map(|origin| origin.host).unwrap_or_default();
         let limits = Limits { connect: self.timeout, idle: self.timeout };
         // Who writes `http://` there has said that the way is safe enough.
-        let client = Client::new(environment, BTreeSet::from([host.clone()]), limits, cancel);
+        let client = Client::new(environment, Schemes::from([(host.clone(), Scheme::Http)]), limits, cancel);
         let until = Instant::now() + self.timeout;
         std::thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();

@@ -234,7 +234,6 @@ fn bad_values() {
         .says(&["platform `linux/amd64` twice", "first here"]);
     project("platforms = \"linux/amd64\"").says(&["must be a list, not a string"]);
     project("registry = \"team/app\"").says(&["`team` is not a registry's host"]);
-    project("registry = \"https://r.example.com/x\"").says(&["write `r.example.com/x`"]);
     project("registry = \"r.example.com/Team\"").says(&["`Team`"]);
     project("registry = \"r.example.com:99999/team\"").says(&["bad port"]);
     project("registry = \"r.example.com/team:1\"").says(&["has a tag"]);

@@ -192,7 +192,8 @@ fn certificates_are_checked_and_ones_own_authority_is_named() {
     let Some(plain) = registry(second.path(), "") else { return };
     let get = |host: &str, roots: &str| {
         let environment = environment(&[("SSL_CERT_FILE", roots)]);
-        let client = http::Client::new(&environment, BTreeSet::new(), options().limits, &Cancel::default());
+        let client =
+            http::Client::new(&environment, http::Schemes::new(), options().limits, &Cancel::default());
         let url = format!("https://{host}/v2/");
         client.send(Request { method: Method::Get, url: &url, headers: Vec::new(), body: Body::Empty })
     };
