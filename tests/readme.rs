@@ -73,6 +73,20 @@ fn the_shortest_pipeline_is_valid() {
 }
 
 #[test]
+fn a_repositorys_own_program_is_as_fast_as_this_one() {
+    let section = |text: &str| {
+        let lines = text.lines().skip_while(|line| *line != "[profile.dev.package]").skip(1);
+        let lines = lines.take_while(|line| !line.is_empty()).map(str::to_owned);
+        lines.collect::<Vec<_>>()
+    };
+    let ours = section(&std::fs::read_to_string(root().join("Cargo.toml")).unwrap());
+    let theirs =
+        blocks(&readme(), "toml").into_iter().find(|block| block.contains("[dependencies]")).unwrap();
+    assert!(ours.iter().any(|line| line == "sha2.opt-level = 3"), "{ours:?}");
+    assert_eq!(section(&theirs), ours);
+}
+
+#[test]
 fn every_option_and_command_is_in_the_readme_and_no_other() {
     let help = |args: &[&str]| succeed(command(env!("CARGO_BIN_EXE_xtask")).args(args).arg("--help"));
     let readme = readme();
