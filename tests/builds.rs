@@ -9,7 +9,7 @@ use crate::repository::{Repository, exit_code};
 use crate::tool::tool;
 
 /// A shop whose `web` is built from this Dockerfile by a builder, with busybox in its context.
-fn shop(dockerfile: &str, extra: &str) -> Option<Repository> {
+pub(crate) fn shop(dockerfile: &str, extra: &str) -> Option<Repository> {
     let shop = Repository::new();
     buildx(&shop)?;
     let busybox = tool("busybox")?;
@@ -170,7 +170,7 @@ fn a_builder_that_dies_is_no_verdict_and_nothing_is_lost() {
 }
 
 /// A file system of a few megabytes, until it is dropped.
-struct Small(std::path::PathBuf);
+pub(crate) struct Small(pub(crate) std::path::PathBuf);
 
 impl Drop for Small {
     fn drop(&mut self) {

@@ -11,18 +11,46 @@ pub(crate) struct Dockerd {
     client: PathBuf,
     server: Option<Server>,
     folder: tempfile::TempDir,
+    bridge: String,
 }
 
 impl Dockerd {
     /// `None` where the machine has no dockerd, or the user is not root.
     pub(crate) fn start() -> Option<Self> {
-        let (program, client) = (tool("dockerd")?, tool("docker")?);
+        Self::start_in(tempfile::tempdir().unwrap(), "none")
+    }
+
+    /// With its state in this folder, and a bridge for its containers' network.
+    pub(crate) fn start_in(folder: tempfile::TempDir, bridge: &str) -> Option<Self> {
+        let client = tool("docker")?;
         if !nix::unistd::geteuid().is_root() {
             skip("dockerd needs root");
             return None;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let mut dockerd = Self { client, server: None, folder, bridge: bridge.to_owned() };
+        dockerd.serve()?;
+        Some(dockerd)
+    }
+
+    /// Ends the daemon at once, as a machine that loses its power.
+    pub(crate) fn kill(&mut self) {
+        if let Some(server) = &self.server {
+            server.signal(nix::sys::signal::Signal::SIGKILL);
+        }
+        self.server = None;
+        // Its containerd goes with it, and may be a zombie that the next daemon takes for one that runs.
+        let pid = self.folder.path().join("exec/containerd/containerd.pid");
+        if let Some(number) = std::fs::read_to_string(&pid).ok().and_then(|text| text.trim().parse().ok()) {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(number), nix::sys::signal::Signal::SIGKILL);
+        }
+        let _ = std::fs::remove_file(pid);
+    }
+
+    /// Starts it over what it left.
+    pub(crate) fn serve(&mut self) -> Option<()> {
+        let program = tool("dockerd")?;
+        let path = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
         let args = [
             "--data-root".to_owned(),
             path("data"),
@@ -34,17 +62,17 @@ impl Dockerd {
             format!("unix://{}", path("socket")),
             // The machine's own daemon may have the default bridge.
             "--bridge".to_owned(),
-            "none".to_owned(),
+            self.bridge.clone(),
+            format!("--iptables={}", self.bridge == "none"),
+            format!("--ip-masq={}", self.bridge == "none"),
         ];
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         // Two that start at once make the same chains of iptables.
         static STARTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _one = STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let server = Server::start(&program, &args, &[], folder.path().join("log"));
-        let mut dockerd = Self { client, server: None, folder };
-        dockerd.server =
-            Some(server.wait(|| dockerd.command(&["version"]).output().unwrap().status.success()));
-        Some(dockerd)
+        let server = Server::start(&program, &args, &[], self.folder.path().join("log"));
+        self.server = Some(server.wait(|| self.command(&["version"]).output().unwrap().status.success()));
+        Some(())
     }
 
     /// For `DOCKER_HOST`.

@@ -26,7 +26,7 @@ ENTRYPOINT [\"/api\"]
 ";
 
 /// A shop whose `api` comes from a Dockerfile, committed; `engine` is written into pipeline.toml.
-fn shop(engine: &str) -> Repository {
+pub(crate) fn shop(engine: &str) -> Repository {
     let shop = Repository::new();
     shop.write("Dockerfile", DOCKERFILE);
     shop.write(".dockerignore", "*\n!prebuilt\n");

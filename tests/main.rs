@@ -20,6 +20,7 @@ mod database;
 mod deploy;
 mod docker;
 mod dockerfile;
+mod engines;
 mod explain;
 mod export;
 mod faults;

@@ -27,6 +27,7 @@ pub const MAX_SIZE: u64 = 10 << 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bucket {
     Build,
+    Dockerfile,
     Layer,
     Lint,
     Test,
@@ -36,6 +37,7 @@ impl Bucket {
     fn folder(self) -> &'static str {
         match self {
             Self::Build => "build-v2",
+            Self::Dockerfile => "dockerfile-v1",
             Self::Layer => "layer-v2",
             Self::Lint => "lint-v2",
             Self::Test => "test-v2",

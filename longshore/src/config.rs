@@ -222,6 +222,21 @@ words! {
     }
 }
 
+impl Engine {
+    /// What `docker` and `buildah` can't do with a cache that a service with or without build-args names under
+    /// this key; `None` where they can.
+    pub fn lacks(self, key: &str, cache: &str, has_args: bool) -> Option<&'static str> {
+        let registry = !cache.starts_with("type=") || cache.starts_with("type=registry,");
+        match self {
+            Self::Docker if key == "cache-to" => Some("`docker` without buildx can't write a cache"),
+            Self::Docker if !registry => Some("`docker` without buildx reads no cache but a registry's"),
+            Self::Buildah if !registry => Some("`buildah` knows no cache but a registry's"),
+            Self::Buildah if has_args => Some("`buildah` confuses the values of `ARG`s in its caches"),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Base {
     /// Nothing below but what the embedded builder adds: CA certificates, tzdata, passwd, group, /tmp.

@@ -5,6 +5,7 @@ pub mod advice;
 pub mod arguments;
 pub mod context;
 pub mod ignore;
+pub mod moving;
 pub mod template;
 mod words;
 

@@ -300,9 +300,9 @@ pub fn source(from: Option<&PathBuf>, join: &[PathBuf]) -> anyhow::Result<Source
 /// Makes the folders of the results, which Git must not see, and removes what a killed run left half made.
 /// Under the work tree's lock: no other run builds there.
 pub fn make_folders(session: &Session) -> anyhow::Result<()> {
+    dockerfile::clean(&session.workspace, &session.environment, &session.cancel);
     for prefix in [build::FOLDER, dockerfile::FOLDER] {
         files::remove_folders(&session.workspace.state, prefix);
     }
-    dockerfile::clean(&session.workspace, &session.environment, &session.cancel);
     artifacts::hide(&session.workspace.dist)
 }

@@ -13,6 +13,7 @@ use crate::config::{
     Base, Build, Compression, Config, Engine, Health, Image, Located, MovingTag, Registry, SecretSource,
     Service,
 };
+use crate::diagnostic::Place;
 use crate::facts::go::Toolchain;
 use crate::oci::types::Digest;
 use crate::platform::Platform;
@@ -52,6 +53,8 @@ pub struct DockerfileSettings {
     pub builder: Option<String>,
     pub cache_from: Vec<String>,
     pub cache_to: Vec<String>,
+    /// Of the first cache.
+    pub cache_place: Option<Place>,
     /// By the id that a build step mounts.
     pub secrets: BTreeMap<String, SecretSource>,
 }
@@ -148,6 +151,9 @@ fn dockerfile(config: &Config, folder: &Path, service: &Service) -> Option<Docke
         builder: value(&own.builder).or_else(|| value(&shared.builder)),
         cache_from: list(|image| &image.cache_from),
         cache_to: list(|image| &image.cache_to),
+        cache_place: [&own.cache_to, &shared.cache_to, &own.cache_from, &shared.cache_from]
+            .into_iter()
+            .find_map(|caches| Some(caches.as_ref()?.first()?.place.clone())),
         secrets: secrets.map(|(id, source)| (id.clone(), source.value.clone())).collect(),
     })
 }

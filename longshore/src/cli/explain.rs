@@ -68,9 +68,13 @@ fn explanation(
             let binary = binary(plan, spec, workspace);
             (
                 Some(image::inputs::inputs(spec, binary.as_ref(), hashes)?),
-                image::inputs::file(workspace, spec),
+                image::inputs::file(workspace, &spec.service, &spec.platform),
             )
         }
+        Action::Dockerfile(spec) if spec.service == service => (
+            spec.inputs.as_ref().ok().map(|inputs| (**inputs).clone()),
+            image::inputs::file(workspace, &spec.service, &spec.platform),
+        ),
         _ if job.service.as_deref() == Some(service) => return Ok(Some(depends(job))),
         _ => return Ok(None),
     };

@@ -148,6 +148,18 @@ fn special(_metadata: &Metadata) -> &'static str {
     "special file"
 }
 
+/// The bits of a mode that a build is sent.
+#[cfg(unix)]
+pub fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.symlink_metadata().map_or(0, |metadata| metadata.permissions().mode() & 0o7777)
+}
+
+#[cfg(not(unix))]
+pub fn mode(_path: &Path) -> u32 {
+    0o755
+}
+
 /// The first bytes of a file, at most `limit`; none of what can't be read.
 pub fn beginning(path: &Path, limit: u64) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -62,6 +62,7 @@ fn of_service(config: &Config, service: &Service, file: &Located<PathBuf>, facts
         );
     }
     faults.extend(engine(&service.image, config.image.engine.as_ref()));
+    faults.extend(caches(service, &config.image));
     match facts.dockerfiles.get(&file.value) {
         Some(Ok(source)) => faults.extend(text(service, source)),
         Some(Err(why)) => {
@@ -122,4 +123,23 @@ fn engine(image: &Image, shared: Option<&Located<Engine>>) -> Option<Diagnostic>
             .related(&engine.place, "another one here")
             .hint("write `engine = \"buildx\"`, or leave `builder` out"),
     )
+}
+
+/// What the engine that is named can't do with the caches.
+fn caches(service: &Service, shared: &Image) -> Vec<Diagnostic> {
+    let own = &service.image;
+    let Some(engine) = own.engine.as_ref().or(shared.engine.as_ref()) else { return Vec::new() };
+    let from = own.cache_from.as_ref().or(shared.cache_from.as_ref()).into_iter().flatten();
+    let to = own.cache_to.as_ref().or(shared.cache_to.as_ref()).into_iter().flatten();
+    let caches = from.map(|cache| ("cache-from", cache)).chain(to.map(|cache| ("cache-to", cache)));
+    let fault = |(key, cache): (&str, &Located<String>)| {
+        let lacks = engine.value.lacks(key, &cache.value, !service.build_args.is_empty())?;
+        Some(
+            Diagnostic::error(format!("{lacks}, and service `{}` has `{key}`", service.name.value))
+                .at(&cache.place, "")
+                .related(&engine.place, "the engine")
+                .hint("write `engine = \"buildx\"`, or leave the cache out"),
+        )
+    };
+    caches.filter_map(fault).collect()
 }

@@ -33,11 +33,21 @@ impl Dockerfile<'_> {
 
     /// A stage's base with the defaults of the file's first `ARG`s.
     pub(super) fn image_of(&self, stage: &Stage<'_, '_>) -> String {
+        self.image_with(stage, &BTreeMap::new())
+    }
+
+    /// A stage's base with the values of the file's first `ARG`s, as far as they are known.
+    pub(in crate::dockerfile) fn image_with(
+        &self,
+        stage: &Stage<'_, '_>,
+        args: &BTreeMap<String, String>,
+    ) -> String {
         let defaults: BTreeMap<String, String> = self
             .parsed
             .global_args()
             .flat_map(arguments::of)
-            .filter_map(|arg| Some((arg.name, arg.default?)))
+            .filter_map(|arg| Some((args.get(&arg.name).cloned().or(arg.default)?, arg.name)))
+            .map(|(value, name)| (name, value))
             .collect();
         let mut image = stage.from.image.value.to_string();
         // One default may hold another.

@@ -2,17 +2,23 @@
 //! service's layout, from where it goes the way of every other. What its `RUN` steps do is the user's: the
 //! same bytes are not promised, though `SOURCE_DATE_EPOCH` is given to whoever listens.
 //!
+//! Where every input is known and none changed, the image of the last time is taken: no engine is started.
+//!
 //! Values of secrets reach a build as variables of the engine's, or as a file's path, never in argv.
 
+mod caches;
 mod engine;
 mod failure;
+pub mod inputs;
 pub mod jobs;
+pub mod kept;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::closure::RepoPath;
 use crate::config::{Compression, Engine as Choice, SecretSource};
+use crate::diagnostic::Place;
 use crate::dockerfile::context;
 use crate::facts::context as facts;
 use crate::fault::{Exit, Fault, FaultContext as _};
@@ -49,7 +55,11 @@ pub struct DockerfileSpec {
     pub builder: Option<String>,
     pub cache_from: Vec<String>,
     pub cache_to: Vec<String>,
+    /// Where the first cache is written.
+    pub cache_place: Option<Place>,
     pub secrets: BTreeMap<String, SecretSource>,
+    /// Every input, or why not all are known: then it is always built.
+    pub inputs: inputs::Inputs,
 }
 
 /// A build about to run.
@@ -73,6 +83,11 @@ struct Given {
     hidden: Secrets,
 }
 
+/// All was built, and the cache could not be pushed.
+#[derive(Debug, thiserror::Error)]
+#[error("the cache could not be pushed: {0}")]
+struct Unpushed(String);
+
 /// Builds it and keeps it in the service's layout.
 ///
 /// # Errors
@@ -80,6 +95,10 @@ struct Given {
 /// [`Exit::Outside`] where a base can't be had; [`Exit::Usage`] for a secret that has no value.
 pub fn run(spec: &DockerfileSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let layout = Layout::create(&scope.workspace.layout(&spec.service))?;
+    if let Some(kept) = kept::take(spec, &layout, scope)? {
+        let note = crate::report::measure::bytes(kept.size);
+        return Ok(Finish { output: Output::Manifest(kept), cached: true, note });
+    }
     std::fs::create_dir_all(&scope.workspace.state).fault(Exit::Machine, "could not make a folder")?;
     let folder = tempfile::Builder::new()
         .prefix(FOLDER)
@@ -92,6 +111,7 @@ pub fn run(spec: &DockerfileSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     scope.progress.status(&format!("with {engine}"));
     let made = engine.build(&build)?;
     let manifest = keep(&build, &made, &layout)?;
+    kept::put(spec, &manifest, &layout, scope)?;
     let note = format!("{}, {engine}", crate::report::measure::bytes(manifest.size));
     Ok(Finish { output: Output::Manifest(manifest), cached: false, note })
 }
@@ -224,15 +244,35 @@ impl Build<'_> {
                 anyhow::Error::from(error).context(Fault::new(Exit::Machine, "the build could not start"))
             })?;
         match output.status {
-            Status::Exited(0) => Ok(()),
+            Status::Exited(0) => {
+                if let Some(why) = caches::unexported(&self.said(&output)) {
+                    self.lost(why);
+                }
+                Ok(())
+            }
             Status::Cancelled => Err(crate::stage::lint::tool::stopped(self.scope.cancel)),
             _ => Err(self.failed(&command, output, answers)),
         }
     }
 
-    fn failed(&self, command: &Command, output: Printed, answers: impl Fn() -> bool) -> anyhow::Error {
+    fn said(&self, output: &Printed) -> String {
         let said = [&output.stderr[..], &output.stdout[..]].concat();
-        let said = self.secrets.hidden.redact(&String::from_utf8_lossy(&said)).into_owned();
+        self.secrets.hidden.redact(&String::from_utf8_lossy(&said)).into_owned()
+    }
+
+    /// Tells of a cache that could not be exported.
+    fn lost(&self, why: &str) {
+        let message = format!("the cache of `{}` was not exported: {why}", self.spec.service);
+        self.scope
+            .progress
+            .warning(&message, Some("the image is whole; look at `cache-to` in pipeline.toml"));
+    }
+
+    fn failed(&self, command: &Command, output: Printed, answers: impl Fn() -> bool) -> anyhow::Error {
+        let said = self.said(&output);
+        if let Some(why) = caches::unpushed(&said) {
+            return Unpushed(why.to_owned()).into();
+        }
         let fault = failure::of(&self.spec.service, &said, answers);
         match command.checked(output) {
             Err(error) => anyhow::Error::from(error).context(fault),

@@ -1,11 +1,12 @@
 //! What an image follows from, named: kept with each run, so that `explain` can say what changed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{ImageSpec, VERSION};
 use crate::fingerprint::{Hashes, Preimage};
 use crate::host::files;
 use crate::oci::types::Digest;
+use crate::platform::Platform;
 use crate::stage::Scope;
 use crate::workspace::Workspace;
 
@@ -38,15 +39,21 @@ pub fn inputs(spec: &ImageSpec, binary: Option<&Digest>, hashes: &mut Hashes) ->
 }
 
 /// Where the inputs of the last run in this clone are kept.
-pub fn file(workspace: &Workspace, spec: &ImageSpec) -> PathBuf {
-    let name = format!("image-{}", spec.platform.slug());
-    workspace.state.join("inputs").join(&spec.service).join(name)
+pub fn file(workspace: &Workspace, service: &str, platform: &Platform) -> PathBuf {
+    let name = format!("image-{}", platform.slug());
+    workspace.state.join("inputs").join(service).join(name)
+}
+
+/// What such a file holds.
+pub fn read(file: &Path) -> Option<Preimage> {
+    Preimage::from_text(&std::fs::read_to_string(file).ok()?)
 }
 
 /// Keeps them. A failure costs only the explanation.
 pub(super) fn remember(spec: &ImageSpec, binary: &Digest, scope: &Scope<'_>) {
-    let kept = inputs(spec, Some(binary), &mut Hashes::of(scope.workspace))
-        .and_then(|inputs| files::write(&file(scope.workspace, spec), inputs.to_text().as_bytes()));
+    let kept = inputs(spec, Some(binary), &mut Hashes::of(scope.workspace)).and_then(|inputs| {
+        files::write(&file(scope.workspace, &spec.service, &spec.platform), inputs.to_text().as_bytes())
+    });
     if let Err(error) = kept {
         scope.progress.warning(&format!("{error:#}"), None);
     }

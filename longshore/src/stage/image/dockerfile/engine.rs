@@ -4,19 +4,24 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Build, DockerfileSpec};
+use super::caches::{self, reference};
+use super::{Build, DockerfileSpec, Unpushed};
 use crate::cancel::Cancel;
 use crate::config::Engine as Choice;
 use crate::fault::{Exit, Fault};
 use crate::host::environment::Environment;
+use crate::host::files;
 use crate::host::process::Command;
 use crate::oci::layout::Layout;
 use crate::oci::saved;
+use crate::stage::image::located;
 use crate::stage::lint::tool::{machine, stopped};
 use crate::workspace::Workspace;
 
 /// Of a question; a build takes as long as it takes.
 const CALL: Duration = Duration::from_secs(60);
+/// In a build's folder: the client, and the name of the image that it makes in its daemon.
+const IN_DAEMON: &str = "in-daemon";
 /// Of an image on its way out of a daemon or a storage.
 const COPY: Duration = Duration::from_secs(900);
 
@@ -104,6 +109,7 @@ impl Engine {
             (named, _) => vec![named],
         };
         let mut reasons: Vec<String> = Vec::new();
+        let mut lacking = false;
         for choice in wanted {
             let programs =
                 programs(if choice == Choice::Buildah { "buildah" } else { "docker" }, environment);
@@ -113,7 +119,13 @@ impl Engine {
             }
             for program in programs {
                 match Self::probe(choice, program, spec, environment, cancel) {
-                    Ok(engine) => return Ok(engine),
+                    Ok(engine) => match engine.lacks(spec) {
+                        None => return Ok(engine),
+                        Some(lacks) => {
+                            lacking = true;
+                            reasons.push(lacks);
+                        }
+                    },
                     Err(_) if cancel.is_set() => return Err(stopped(cancel)),
                     Err(why) => reasons.push(why),
                 }
@@ -122,9 +134,9 @@ impl Engine {
         reasons.dedup();
         let message =
             format!("nothing here can build the Dockerfile of `{}`: {}", spec.service, reasons.join("; "));
-        Err(Fault::new(Exit::Machine, message)
-            .hint("install docker with buildx and start it, or buildah, or name a remote `builder`; `cargo xtask doctor` says what is here")
-            .into())
+        let fault = Fault::new(Exit::Machine, message)
+            .hint("install docker with buildx and start it, or buildah, or name a remote `builder`; `cargo xtask doctor` says what is here");
+        Err(located(fault.into(), spec.cache_place.as_ref().filter(|_| lacking)))
     }
 
     fn probe(
@@ -154,9 +166,6 @@ impl Engine {
                 engine.kind = Kind::Docker;
             }
             Choice::Buildx | Choice::Auto => engine.kind = engine.builder(spec, &shown, cancel)?,
-        }
-        if let Some(lacks) = engine.lacks(spec) {
-            return Err(lacks);
         }
         Ok(engine)
     }
@@ -188,20 +197,21 @@ impl Engine {
 
     /// What it can't do that `spec` asks for.
     fn lacks(&self, spec: &DockerfileSpec) -> Option<String> {
-        let registry = |cache: &str| !cache.starts_with("type=") || cache.starts_with("type=registry,");
-        let caches: Vec<&String> = spec.cache_from.iter().chain(&spec.cache_to).collect();
-        match self.kind {
-            Kind::Docker if !spec.cache_to.is_empty() => {
-                Some("`docker` without buildx can't write to `cache-to`".to_owned())
+        let choice = match self.kind {
+            Kind::Buildx => return None,
+            Kind::BuildxDocker => {
+                let inline = |cache: &String| cache.starts_with("type=inline");
+                return (!spec.cache_to.iter().all(inline)).then(|| {
+                    "buildx's builder of the driver `docker` can't write a cache: `docker buildx create` makes one that can".to_owned()
+                });
             }
-            Kind::Docker | Kind::Buildah if !caches.iter().all(|cache| registry(cache)) => {
-                Some(format!("`{self}` knows no cache but a registry's"))
-            }
-            Kind::Buildah if !spec.args.is_empty() && !caches.is_empty() => {
-                Some("`buildah` confuses the values of `ARG`s in its caches".to_owned())
-            }
-            _ => None,
-        }
+            Kind::Docker => Choice::Docker,
+            Kind::Buildah => Choice::Buildah,
+        };
+        let from = spec.cache_from.iter().map(|cache| ("cache-from", cache));
+        let caches = from.chain(spec.cache_to.iter().map(|cache| ("cache-to", cache)));
+        let has_args = !spec.args.is_empty();
+        caches.filter_map(|(key, cache)| choice.lacks(key, cache, has_args)).next().map(str::to_owned)
     }
 
     /// What a question is answered; else why not.
@@ -261,6 +271,8 @@ impl Engine {
             Kind::BuildxDocker | Kind::Docker => {
                 let image = Image { engine: self, name: &build.name };
                 image.remove();
+                let text = format!("{}\n{}", self.program.display(), build.name);
+                files::write(&build.folder.join(IN_DAEMON), text.as_bytes())?;
                 let command = match self.kind {
                     Kind::Docker => self.docker(build),
                     _ => self.buildx(build).arg("--load"),
@@ -295,6 +307,8 @@ impl Engine {
             .args(["--progress", "plain", "--file"])
             .arg(&spec.file)
             .args(["--platform", &spec.platform.to_string()])
+            // Folders of caches are named from there.
+            .cwd(&build.scope.workspace.root)
             .env("DOCKER_BUILDKIT", "1")
             .env("SOURCE_DATE_EPOCH", spec.created.to_string());
         if let Some(target) = &spec.target {
@@ -323,10 +337,9 @@ impl Engine {
         for cache in &spec.cache_from {
             command = command.arg("--cache-from").arg(cache);
         }
-        for cache in &spec.cache_to {
-            command = command.arg("--cache-to").arg(cache);
-        }
-        command
+        let (told, lost) = caches::exports(&spec.cache_to, &build.scope.workspace.root);
+        lost.iter().for_each(|why| build.lost(why));
+        told.iter().fold(command, |command, cache| command.arg("--cache-to").arg(cache))
     }
 
     fn docker(&self, build: &Build<'_>) -> Command {
@@ -365,14 +378,23 @@ impl Engine {
         for cache in &spec.cache_from {
             built = built.args(["--cache-from", reference(cache)]);
         }
-        for cache in &spec.cache_to {
-            built = built.args(["--cache-to", reference(cache)]);
-        }
         // It knows the context's own alone.
         if let Some(file) = crate::facts::context::ignore_file(&spec.file, &spec.context) {
             built = built.arg("--ignorefile").arg(file);
         }
-        build.run(built.arg(&spec.context), || true)?;
+        let exporting = spec
+            .cache_to
+            .iter()
+            .fold(built.clone(), |command, cache| command.args(["--cache-to", reference(cache)]));
+        let ended = build.run(exporting.arg(&spec.context), || true);
+        match ended.as_ref().err().and_then(|error| error.downcast_ref()) {
+            Some(Unpushed(why)) => {
+                build.lost(why);
+                // Its steps are in the storage by now.
+                build.run(built.arg(&spec.context), || true)?;
+            }
+            None => ended?,
+        }
         let target = format!("oci:{}:image", folder.display());
         let mut push = command().args(["push", "--quiet", "--compression-format", spec.compression.format()]);
         if let Some(level) = spec.compression.level() {
@@ -380,6 +402,10 @@ impl Engine {
         }
         let push = push.args([&build.name, &target]).timeout(COPY).run(cancel);
         push.map_err(|error| if cancel.is_set() { stopped(cancel) } else { machine(error) })?;
+        if !spec.args.is_empty() {
+            // Without its cache it can't be of use again.
+            let _ = command().args(["rmi", "--force", &build.name]).timeout(CALL).output(cancel);
+        }
         Layout::open(&folder)
     }
 }
@@ -395,10 +421,20 @@ fn storage_args(storage: &Path) -> [PathBuf; 4] {
     ["--root".into(), storage.join("root"), "--runroot".into(), storage.join("run")]
 }
 
-/// Removes the containers that a killed run's build has left in its storage. Under the work tree's lock.
+/// Removes what killed runs' builds have left in a daemon and in buildah's storage, by the folders in which
+/// they ran. Under the work tree's lock, and before those folders are removed.
 pub fn clean(workspace: &Workspace, environment: &Environment, cancel: &Cancel) {
+    let entries = std::fs::read_dir(&workspace.state).into_iter().flatten().flatten();
+    let of_build = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(super::FOLDER);
+    let left: Vec<PathBuf> =
+        entries.filter(|entry| of_build(&entry.file_name())).map(|entry| entry.path()).collect();
+    for text in left.iter().filter_map(|folder| std::fs::read_to_string(folder.join(IN_DAEMON)).ok()) {
+        let Some((program, name)) = text.split_once('\n') else { continue };
+        let (program, environment) = (PathBuf::from(program), environment.clone());
+        Image { engine: &Engine { kind: Kind::Docker, program, environment }, name }.remove();
+    }
     let storage = storage(workspace);
-    if !storage.is_dir() {
+    if left.is_empty() || !storage.is_dir() {
         return;
     }
     for program in programs("buildah", environment) {
@@ -432,9 +468,4 @@ impl Drop for Image<'_> {
 fn programs(name: &str, environment: &Environment) -> Vec<PathBuf> {
     let Some(path) = environment.get("PATH") else { return Vec::new() };
     which::which_in_all(name, Some(path), Path::new("/")).map(Iterator::collect).unwrap_or_default()
-}
-
-/// The repository of a registry's cache.
-fn reference(cache: &str) -> &str {
-    cache.split(',').find_map(|part| part.strip_prefix("ref=")).unwrap_or(cache)
 }

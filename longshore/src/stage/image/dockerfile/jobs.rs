@@ -1,10 +1,13 @@
 //! The job of one platform of a service with a Dockerfile.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::DockerfileSpec;
+use super::{DockerfileSpec, inputs, kept};
+use crate::diagnostic::Source;
+use crate::dockerfile;
 use crate::dockerfile::arguments::{REVISION, VERSION};
-use crate::plan::{Stage, State};
+use crate::plan::Stage;
 use crate::platform::Platform;
 use crate::release::ServiceRelease;
 use crate::resolve::DockerfileSettings;
@@ -29,7 +32,8 @@ pub fn add(
             args.entry(arg.to_owned()).or_insert(value);
         }
     }
-    let spec = DockerfileSpec {
+    let moving = moving(settings, &args);
+    let mut spec = DockerfileSpec {
         service: name.to_owned(),
         platform: platform.clone(),
         file: root.join(&settings.file),
@@ -43,8 +47,14 @@ pub fn add(
         builder: settings.builder.clone(),
         cache_from: settings.cache_from.clone(),
         cache_to: settings.cache_to.clone(),
+        cache_place: settings.cache_place.clone(),
         secrets: settings.secrets.clone(),
+        inputs: Err(moving.clone().unwrap_or_default()),
     };
+    if moving.is_none() {
+        spec.inputs = inputs::of(&spec, draft.workspace, draft.hashes);
+    }
+    let (state, why) = kept::state(&spec, draft.workspace, draft.cache);
     draft.add(Sketch {
         id: platform_job(name, platform),
         stage: Stage::Image,
@@ -53,8 +63,15 @@ pub fn add(
         title: name.to_owned(),
         needs: Vec::new(),
         cost: 60,
-        state: State::Run,
-        why: format!("from {}", settings.file.display()),
+        state,
+        why,
         action: Action::Dockerfile(Box::new(spec)),
     });
+}
+
+/// What keeps a build from being known beforehand.
+fn moving(settings: &DockerfileSettings, args: &BTreeMap<String, String>) -> Option<String> {
+    let source = Arc::new(Source { path: settings.file.clone(), text: settings.text.clone() });
+    // One that can't be parsed is a fault of the configuration, and never comes here.
+    dockerfile::parse(&source).ok()?.moving(settings.target.as_deref(), args)
 }
