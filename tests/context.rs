@@ -8,6 +8,7 @@ use longshore::facts::context;
 use crate::builder::{Builder, buildx};
 use crate::process::{command, succeed};
 use crate::repository::Repository;
+use crate::tool::tool;
 
 /// The paths of a context that `COPY . /` has to choose from.
 const FILES: &[&str] = &[
@@ -158,6 +159,12 @@ fn what_is_sent_is_listed_with_what_will_be_regretted() {
     shop.write("notes.txt", format!("token ghp_{}\n", "a1B2".repeat(9)));
     std::os::unix::fs::symlink("/etc/passwd", shop.path("out")).unwrap();
     succeed(command("mkfifo").arg(shop.path("pipe")));
+    let _socket = std::os::unix::net::UnixListener::bind(shop.path("socket")).unwrap();
+    if nix::unistd::geteuid().is_root() {
+        succeed(command("mknod").arg(shop.path("null")).args(["c", "1", "3"]));
+    }
+    shop.append(".gitignore", "/local.txt\n/generated\n");
+    shop.write("local.txt", "x\n").write("generated/a/one.txt", "x\n").write("generated/two.txt", "x\n");
     let run = shop.longshore(&["image", "--context", "web"]).code(0);
     let run = run.stdout_has("without what `.dockerignore` names").stdout_has("3.0 MB  big.bin");
     for told in [
@@ -168,10 +175,30 @@ fn what_is_sent_is_listed_with_what_will_be_regretted() {
         "notes.txt: a file that holds a GitHub token",
         "out: a link leads out of the context, to `/etc/passwd`",
         "pipe: a FIFO is sent",
+        "socket: a socket is sent",
+        "local.txt: Git ignores it",
+        "generated/: Git ignores it",
     ] {
         assert!(run.stdout.contains(told), "{told:?}: {run}");
     }
     assert!(!run.stdout.contains("cmd/") && !run.stdout.contains(".git/"), "{run}");
+    assert!(!nix::unistd::geteuid().is_root() || run.stdout.contains("null: a device is sent"), "{run}");
+    // `check` says so too, the first of them, beside the advice on the Dockerfile.
+    shop.longshore(&["check"])
+        .code(0)
+        .stdout_has("no faults")
+        .stderr_has("the build of `web` is sent `deploy/secrets.env`")
+        .stderr_has("more of what the build of `web` is sent")
+        .stderr_has("`cargo xtask image --context web` lists them")
+        .stderr_has("the image runs as root")
+        .stderr_has("--> Dockerfile:1:1");
+    shop.append("pipeline.toml", "[stages.lint]\ndockerfile = \"off\"\n");
+    shop.longshore(&["check"]).code(0).stderr_lacks("as root");
+    // A build is not stopped by any of it, and by no FIFO's silence.
+    if tool("buildah").is_some() {
+        shop.append("pipeline.toml", "[services.web.image]\nengine = \"buildah\"\n");
+        shop.longshore(&["image", "web"]).code(0).stderr_has("more of what the build of `web` is sent");
+    }
     shop.write(".dockerignore", "a\n[b\n");
     shop.longshore(&["image", "--context", "web"])
         .code(2)

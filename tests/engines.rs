@@ -302,3 +302,35 @@ fn what_an_engine_lacks_is_said_at_its_place() {
         .stderr_has("pipeline.toml:")
         .stderr_has("cache-to = [");
 }
+
+#[test]
+fn doctor_lists_the_engines_and_who_needs_them() {
+    let with_engines = shop("auto");
+    let doctor = |shop: &Repository| shop.longshore(&["doctor", "--offline"]);
+    // None at all: what is missing, for whom, and what mends it.
+    let folder = tempfile::tempdir().unwrap();
+    let bare = without_engines(shop("auto"), &folder);
+    doctor(&bare)
+        .code(4)
+        .stdout_has("MISSING  Dockerfiles")
+        .stdout_has("`buildah` is not on PATH")
+        .stdout_has("needed: any engine, by `api`")
+        .stdout_has("`apt-get install buildah`");
+    bare.edit("pipeline.toml", "engine = \"auto\"", "builder = \"far\"");
+    doctor(&bare).code(4).stdout_has("MISSING  builder far").stdout_has("docker buildx create --name far");
+    if tool("buildah").is_none() {
+        return;
+    }
+    let shop = with_engines;
+    let run = doctor(&shop);
+    assert!(!run.stdout.contains("MISSING  Dockerfiles"), "{run}");
+    run.stdout_has("buildah").stdout_has("for `api`");
+    shop.edit("pipeline.toml", "engine = \"auto\"", "engine = \"buildx\"");
+    doctor(&shop).code(4).stdout_has("MISSING  buildx").stdout_has("needed: by `api`");
+    let (Some(()), Some(builder)) = (buildx(&shop), Builder::start()) else { return };
+    builder.join(&shop, "near");
+    shop.edit("pipeline.toml", "engine = \"buildx\"", "builder = \"near\"");
+    doctor(&shop).stdout_has("builder near").stdout_has("answers to buildx");
+    builder.kill();
+    doctor(&shop).code(4).stdout_has("MISSING  builder near").stdout_has("does not answer");
+}

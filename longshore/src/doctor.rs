@@ -1,8 +1,11 @@
 //! What this machine has, what is missing, and the command that mends it. Data first: looking makes
 //! [`Check`]s, rendering is pure.
 
+mod engines;
 mod machine;
 mod programs;
+
+pub use engines::Dockerfile;
 
 use serde::Serialize;
 
@@ -44,17 +47,23 @@ pub struct Needs<'a> {
     pub go: &'a [String],
     /// Service → port.
     pub ports: &'a [(String, u16)],
+    /// A service has a Go package.
+    pub packages: bool,
+    pub dockerfiles: &'a [Dockerfile],
 }
 
 /// Looks at everything. A registry is [`registry`]'s: whoever holds its client asks it.
 pub fn examine(needs: &Needs<'_>, setup: &Setup<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
     checks.push(programs::git(setup));
-    checks.extend(programs::go(needs, setup));
+    if needs.packages {
+        checks.extend(programs::go(needs, setup));
+    }
     checks.extend(programs::tools(needs, setup));
     let docker = programs::docker(setup);
     let container = docker.state == State::Ok;
     checks.push(docker);
+    checks.extend(engines::engines(needs, setup));
     checks.extend(machine::isolation(container));
     checks.extend(machine::wsl(needs.workspace));
     checks.push(programs::line_endings(needs.workspace, setup));

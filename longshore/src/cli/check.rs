@@ -1,12 +1,18 @@
 //! `check`: every fault of every file of the configuration.
 
+use std::io::IsTerminal as _;
+
 use super::Global;
 use crate::cancel::Cancel;
 use crate::config;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics, render_all};
 use crate::host::environment::Environment;
-use crate::report;
+use crate::report::{self, style::Colour};
+use crate::resolve;
 use crate::session::place;
+use crate::stage::image::dockerfile::sent;
+use crate::stage::lint;
+use crate::workspace::Workspace;
 
 /// Reads and checks.
 ///
@@ -17,12 +23,38 @@ pub fn check(global: &Global, environment: Environment, cancel: &Cancel) -> anyh
     let file = crate::session::pipeline(global, &workspace)?;
     let (config, diagnostics) = config::check(&workspace.root, &file)?;
     let Some(config) = config else { return Err(Diagnostics(diagnostics).into()) };
+    let mut told = diagnostics;
+    told.extend(of_dockerfiles(&config, &workspace, cancel)?);
+    if !told.is_empty() {
+        let colour = Colour::choose(global.color, &environment, std::io::stderr().is_terminal());
+        report::note(&render_all(&told, colour));
+    }
     report::result(&format!(
         "{}, {}: no faults",
         count(config.services.len(), "service"),
         count(config.environments.len(), "environment")
     ));
     Ok(0)
+}
+
+/// Advice on each Dockerfile, and what of its context somebody will regret.
+fn of_dockerfiles(
+    config: &config::Config,
+    workspace: &Workspace,
+    cancel: &Cancel,
+) -> anyhow::Result<Vec<Diagnostic>> {
+    let mut told = Vec::new();
+    let advice = resolve::stages(&config.stages).dockerfile_advice;
+    for (name, service) in resolve::services(config, &workspace.root) {
+        let Some(from) = &service.dockerfile else { continue };
+        let spec = lint::dockerfile::spec(&service, advice).filter(|_| advice != config::Advice::Off);
+        told.extend(spec.iter().flat_map(lint::dockerfile::advice));
+        let root = &workspace.root;
+        let (_, notices) = sent::notices(root, &root.join(&from.file), &root.join(&from.context), cancel)?;
+        let note = |(message, hint): (String, String)| Diagnostic::warning(message).hint(hint);
+        told.extend(sent::told(&name, &notices).into_iter().map(note));
+    }
+    Ok(told)
 }
 
 fn count(number: usize, noun: &str) -> String {

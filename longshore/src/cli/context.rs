@@ -4,13 +4,12 @@ use std::fmt::Write as _;
 
 use super::Global;
 use crate::cancel::Cancel;
-use crate::closure::RepoPath;
 use crate::dockerfile::context::{self, Notice, Size};
-use crate::facts::context as facts;
 use crate::fault::{Exit, Fault};
 use crate::host::environment::Environment;
 use crate::report::{self, measure};
 use crate::session::Session;
+use crate::stage::image::dockerfile::sent;
 
 /// The largest files that are listed.
 const LARGEST: usize = 10;
@@ -18,7 +17,7 @@ const LARGEST: usize = 10;
 /// Lists it.
 ///
 /// # Errors
-/// [`Exit::Usage`] for a service that is not there or has no Dockerfile; those of [`facts::read`].
+/// [`Exit::Usage`] for a service that is not there or has no Dockerfile; those of [`sent::notices`].
 pub fn context(
     global: &Global,
     environment: Environment,
@@ -37,9 +36,7 @@ pub fn context(
     };
     let root = &session.workspace.root;
     let folder = root.join(&from.context);
-    let found = facts::read(&root.join(&from.file), &folder)?;
-    let beginning = |path: &RepoPath| facts::beginning(&folder.join(path.to_path()), context::BEGINNING);
-    let notices = context::notices(&found.entries, beginning);
+    let (found, notices) = sent::notices(root, &root.join(&from.file), &folder, &session.cancel)?;
     let shown =
         if from.context.as_os_str().is_empty() { ".".into() } else { from.context.display().to_string() };
     let ignored = match &found.ignore_file {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Format, Global};
 use crate::cancel::Cancel;
 use crate::config::{Registry, Tools};
-use crate::doctor::{self, Check, Needs};
+use crate::doctor::{self, Check, Dockerfile, Needs};
 use crate::gather::remote_name;
 use crate::host::environment::Environment;
 use crate::ledger::Scope;
@@ -15,6 +15,7 @@ use crate::oci::registry::retry::Policy;
 use crate::oci::registry::{Client, Options};
 use crate::report;
 use crate::report::lines::Lines;
+use crate::resolve::ServiceSettings;
 use crate::session::{Session, cache, place};
 use crate::tools::Setup;
 use crate::workspace::Workspace;
@@ -60,6 +61,10 @@ pub fn doctor(
         tools: session.as_ref().map_or(&none, |session| &session.config.tools),
         go: &session.as_ref().map_or_else(Vec::new, toolchains),
         ports: &session.as_ref().map_or_else(Vec::new, ports),
+        packages: session
+            .as_ref()
+            .is_none_or(|session| session.settings.values().any(|service| service.package.is_some())),
+        dockerfiles: &session.as_ref().map_or_else(Vec::new, dockerfiles),
     };
     checks.extend(doctor::examine(&needs, &setup));
     if let Some(session) = &session {
@@ -85,6 +90,14 @@ fn nowhere(global: &Global, environment: &Environment) -> anyhow::Result<Workspa
 /// The Go versions of services that pin one.
 fn toolchains(session: &Session) -> Vec<String> {
     session.settings.values().filter_map(|service| service.build.go.clone()).collect()
+}
+
+fn dockerfiles(session: &Session) -> Vec<Dockerfile> {
+    let of = |(name, service): (&String, &ServiceSettings)| {
+        let from = service.dockerfile.as_ref()?;
+        Some(Dockerfile { service: name.clone(), engine: from.engine, builder: from.builder.clone() })
+    };
+    session.settings.iter().filter_map(of).collect()
 }
 
 /// Each port once, with the services that listen on it.

@@ -93,6 +93,23 @@ pub fn notices(entries: &[Entry], beginning: impl Fn(&RepoPath) -> Vec<u8>) -> V
     notices
 }
 
+const IGNORED: &str = "another checkout has another one, or none, so that the image can't be made again from its commit: put it into `.dockerignore`, or commit it";
+
+/// What Git ignores, and is sent all the same. `ignored`: files from the context, and folders that are ignored
+/// as a whole, with a slash at their end.
+pub fn ignored(entries: &[Entry], ignored: &[RepoPath]) -> Vec<Notice> {
+    let is_sent = |path: &RepoPath| {
+        let bytes = path.as_bytes();
+        entries.iter().any(|entry| {
+            let sent = entry.path.as_bytes();
+            sent == bytes || (bytes.ends_with(b"/") && sent.starts_with(bytes))
+        })
+    };
+    let notice =
+        |path: &RepoPath| Notice { path: path.clone(), message: "Git ignores it".to_owned(), hint: IGNORED };
+    ignored.iter().filter(|path| is_sent(path)).map(notice).collect()
+}
+
 /// Names of files that hold nothing but secrets.
 const NAMES: &[&str] = &[
     ".dockercfg",
@@ -180,6 +197,15 @@ mod tests {
             told(&[file("x.txt", false)], key)
         );
         assert_eq!(told(&[file(".git/HEAD", false), file(".git/config", false)], b"").len(), 1);
+    }
+
+    #[test]
+    fn what_git_ignores_is_told_once_where_it_is_sent() {
+        let entries = [file("a/x", false), file("build/one", false), file("build/two", false)];
+        let listed = ["build/", "gone/", "a/x", "a/y", "a"].map(RepoPath::from);
+        let told: Vec<String> =
+            ignored(&entries, &listed).iter().map(|notice| notice.path.to_string()).collect();
+        assert_eq!(told, ["build/", "a/x"]);
     }
 
     #[test]

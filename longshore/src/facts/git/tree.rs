@@ -66,6 +66,16 @@ impl Git {
         Ok(dirty)
     }
 
+    /// What Git ignores below `folder` (absolute), from there; a folder that is ignored as a whole has a slash
+    /// at its end.
+    pub fn ignored(&self, folder: &Path) -> anyhow::Result<Vec<RepoPath>> {
+        let listed = self.command("ls-files").cwd(folder);
+        let listed = listed.args(["--others", "--ignored", "--exclude-standard", "--directory", "-z"]);
+        let paths = self.run(listed)?;
+        let paths = paths.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+        Ok(paths.map(|path| RepoPath::from_bytes(path.to_vec())).collect())
+    }
+
     /// Edits that Git was told not to look for, by `git update-index --skip-worktree` or `--assume-unchanged`.
     /// A file that a sparse checkout leaves out is no edit.
     fn hidden(&self) -> anyhow::Result<Vec<DirtyEntry>> {

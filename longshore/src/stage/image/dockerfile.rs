@@ -12,15 +12,13 @@ mod failure;
 pub mod inputs;
 pub mod jobs;
 pub mod kept;
+pub mod sent;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::closure::RepoPath;
 use crate::config::{Compression, Engine as Choice, SecretSource};
 use crate::diagnostic::Place;
-use crate::dockerfile::context;
-use crate::facts::context as facts;
 use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::process::{Command, Output as Printed, Status};
 use crate::host::secrets::Secrets;
@@ -29,7 +27,7 @@ use crate::oci::types::{Descriptor, media_type};
 use crate::platform::Platform;
 use crate::stage::{Finish, ManifestOutput, Output, Scope};
 
-pub use engine::clean;
+pub use engine::{clean, look};
 
 use engine::Engine;
 
@@ -106,7 +104,7 @@ pub fn run(spec: &DockerfileSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         .fault(Exit::Machine, "could not make a folder to build in")?;
     let engine = Engine::find(spec, scope.environment, scope.cancel)?;
     let secrets = secrets(spec, scope)?;
-    look(spec, scope)?;
+    sent::look(spec, scope)?;
     let build = Build { spec, scope, folder: folder.path(), name: name(spec, scope), secrets };
     scope.progress.status(&format!("with {engine}"));
     let made = engine.build(&build)?;
@@ -114,30 +112,6 @@ pub fn run(spec: &DockerfileSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     kept::put(spec, &manifest, &layout, scope)?;
     let note = format!("{}, {engine}", crate::report::measure::bytes(manifest.size));
     Ok(Finish { output: Output::Manifest(manifest), cached: false, note })
-}
-
-/// Notices that are told of one build.
-const TOLD: usize = 5;
-
-/// Tells what of the context somebody will regret.
-fn look(spec: &DockerfileSpec, scope: &Scope<'_>) -> anyhow::Result<()> {
-    let context = facts::read(&spec.file, &spec.context)?;
-    let beginning =
-        |path: &RepoPath| facts::beginning(&spec.context.join(path.to_path()), context::BEGINNING);
-    let notices = context::notices(&context.entries, beginning);
-    for notice in notices.iter().take(TOLD) {
-        let message =
-            format!("the build of `{}` is sent `{}`: {}", spec.service, notice.path, notice.message);
-        scope.progress.warning(&message, Some(notice.hint));
-    }
-    if notices.len() > TOLD {
-        let message =
-            format!("{} more of what the build of `{}` is sent", notices.len() - TOLD, spec.service);
-        scope
-            .progress
-            .warning(&message, Some(&format!("`cargo xtask image --context {}` lists them", spec.service)));
-    }
-    Ok(())
 }
 
 /// `longshore-build/api:0123456789ab-linux-amd64`: of this work tree, service and platform.

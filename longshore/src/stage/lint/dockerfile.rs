@@ -9,6 +9,7 @@ use crate::dockerfile::{self, advice::Asked};
 use crate::fault::{Exit, Fault, Tail};
 use crate::plan::{JobId, Stage, State};
 use crate::report::style::Colour;
+use crate::resolve::ServiceSettings;
 use crate::stage::draft::{Draft, Sketch};
 use crate::stage::{Action, Finish, Output, Scope};
 
@@ -34,22 +35,14 @@ pub fn jobs(draft: &mut Draft<'_>) {
         return;
     }
     for (name, service) in release.subjects() {
-        let Some(from) = &service.settings.dockerfile else { continue };
-        let health = &service.settings.health;
-        let spec = DockerfileSpec {
-            service: name.clone(),
-            file: from.file.clone(),
-            text: from.text.clone(),
-            target: from.target.clone(),
-            health: [&health.live, &health.ready, &health.startup].iter().any(|path| path.is_some()),
-            gate: advice == Advice::Error,
-        };
+        let Some(spec) = spec(&service.settings, advice) else { continue };
+        let file = spec.file.display().to_string();
         draft.add(Sketch {
-            id: JobId::new(Stage::Lint, &[&from.file.display().to_string(), name]),
+            id: JobId::new(Stage::Lint, &[&file, name]),
             stage: Stage::Lint,
             service: Some(name.clone()),
             platform: None,
-            title: format!("{} of {name}", from.file.display()),
+            title: format!("{file} of {name}"),
             needs: Vec::new(),
             cost: 1,
             state: State::Run,
@@ -57,6 +50,20 @@ pub fn jobs(draft: &mut Draft<'_>) {
             action: Action::LintDockerfile(Box::new(spec)),
         });
     }
+}
+
+/// What there is to look at of a service.
+pub fn spec(service: &ServiceSettings, advice: Advice) -> Option<DockerfileSpec> {
+    let from = service.dockerfile.as_ref()?;
+    let health = &service.health;
+    Some(DockerfileSpec {
+        service: service.name.clone(),
+        file: from.file.clone(),
+        text: from.text.clone(),
+        target: from.target.clone(),
+        health: [&health.live, &health.ready, &health.startup].iter().any(|path| path.is_some()),
+        gate: advice == Advice::Error,
+    })
 }
 
 /// The advice on a Dockerfile.

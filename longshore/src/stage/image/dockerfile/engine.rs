@@ -1,5 +1,7 @@
 //! The engines: which of them this machine has, and what each is told.
 
+mod look;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +19,8 @@ use crate::oci::saved;
 use crate::stage::image::located;
 use crate::stage::lint::tool::{machine, stopped};
 use crate::workspace::Workspace;
+
+pub use look::look;
 
 /// Of a question; a build takes as long as it takes.
 const CALL: Duration = Duration::from_secs(60);
@@ -111,14 +115,12 @@ impl Engine {
         let mut reasons: Vec<String> = Vec::new();
         let mut lacking = false;
         for choice in wanted {
-            let programs =
-                programs(if choice == Choice::Buildah { "buildah" } else { "docker" }, environment);
+            let programs = programs(program_of(choice), environment);
             if programs.is_empty() {
-                let name = if choice == Choice::Buildah { "buildah" } else { "docker" };
-                reasons.push(format!("`{name}` is not on PATH"));
+                reasons.push(format!("`{}` is not on PATH", program_of(choice)));
             }
             for program in programs {
-                match Self::probe(choice, program, spec, environment, cancel) {
+                match Self::probe(choice, program, spec.builder.as_deref(), environment, cancel) {
                     Ok(engine) => match engine.lacks(spec) {
                         None => return Ok(engine),
                         Some(lacks) => {
@@ -142,7 +144,7 @@ impl Engine {
     fn probe(
         choice: Choice,
         program: PathBuf,
-        spec: &DockerfileSpec,
+        builder: Option<&str>,
         environment: &Environment,
         cancel: &Cancel,
     ) -> Result<Self, String> {
@@ -165,18 +167,18 @@ impl Engine {
                 }
                 engine.kind = Kind::Docker;
             }
-            Choice::Buildx | Choice::Auto => engine.kind = engine.builder(spec, &shown, cancel)?,
+            Choice::Buildx | Choice::Auto => engine.kind = engine.builder(builder, &shown, cancel)?,
         }
         Ok(engine)
     }
 
     /// The driver of buildx's builder decides how an image comes out of it.
-    fn builder(&self, spec: &DockerfileSpec, shown: &str, cancel: &Cancel) -> Result<Kind, String> {
+    fn builder(&self, builder: Option<&str>, shown: &str, cancel: &Cancel) -> Result<Kind, String> {
         self.said(&["buildx", "version"], cancel)
             .map_err(|_| format!("`{shown}` has no buildx component"))?;
         let mut words = vec!["buildx", "inspect"];
-        words.extend(spec.builder.as_deref());
-        let text = self.said(&words, cancel).map_err(|why| match &spec.builder {
+        words.extend(builder);
+        let text = self.said(&words, cancel).map_err(|why| match builder {
             Some(builder) => format!("buildx has no builder `{builder}`: {why}"),
             None => format!("buildx's builder can't be used: {why}"),
         })?;
@@ -293,7 +295,7 @@ impl Engine {
     fn answers(&self, spec: &DockerfileSpec, cancel: &Cancel) -> bool {
         match self.kind {
             Kind::Buildah => true,
-            Kind::Buildx => self.builder(spec, "docker", cancel).is_ok(),
+            Kind::Buildx => self.builder(spec.builder.as_deref(), "docker", cancel).is_ok(),
             Kind::BuildxDocker | Kind::Docker => {
                 self.said(&["version", "--format", "{{.Server.Version}}"], cancel).is_ok()
             }
@@ -462,6 +464,10 @@ impl Drop for Image<'_> {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+fn program_of(choice: Choice) -> &'static str {
+    if choice == Choice::Buildah { "buildah" } else { "docker" }
 }
 
 /// Every program of this name on PATH: the first docker may lack what a later one has.
