@@ -208,6 +208,11 @@ fn an_image_for_windows_has_its_form_and_its_versions() {
     shop.longshore(&["image", "api", "--platform", "windows/amd64"]).code(0);
     let index = blob(&layout, &json!(shop.digest("api")));
     assert_eq!(index["manifests"][0]["platform"], windows(VERSIONS[1]));
+    // A PE file has its parts under other names.
+    let explained =
+        shop.longshore(&["image", "--explain-size", "api", "--platform", "windows/amd64"]).code(0);
+    let explained = explained.stdout_has("Files/app/api.exe: ").stdout_has("example.com/shop/cmd/api");
+    explained.stdout_has("net/http").stdout_has(".rdata (constants");
     shop.edit("pipeline.toml", "\"windows/amd64\"", "\"windows(10.0.2034)/amd64\"");
     let refused = shop.longshore(&["image", "api", "--platform", "windows(10.0.2034)/amd64"]).code(2);
     refused.stderr_has("windows(10.0.20348.2700)/amd64").stderr_has("pipeline.toml:");

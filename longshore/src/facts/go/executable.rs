@@ -251,9 +251,12 @@ fn pe(bytes: &[u8]) -> Option<(View<'_>, Vec<Section>)> {
 
 fn section(name: &[u8], offset: usize, size: usize) -> Option<Section> {
     offset.checked_add(size)?;
-    let shown: String =
-        String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    Some(Section { name: shown, offset, size })
+    Some(Section { name: shown(name), offset, size })
+}
+
+/// As a terminal may see it.
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// The functions of a `pclntab` that begins where the view does: `runtime.pcHeader`, then for each function
@@ -287,7 +290,7 @@ fn table(view: View<'_>) -> Option<Functions> {
 
 /// The package of a function's name, as `net/http.(*Client).Do` or `example.com/a.F[go.shape.int]`.
 fn package(name: &[u8]) -> String {
-    let name = String::from_utf8_lossy(name);
+    let name = shown(name);
     let name = name.split('[').next().unwrap_or_default();
     if ["go:", "type:", "go.", "type."].iter().any(|made| name.starts_with(made)) {
         return String::new();
@@ -334,7 +337,7 @@ fn build_info(bytes: &[u8]) -> Option<(String, String)> {
         rest = more;
         Some(text)
     };
-    let version = String::from_utf8_lossy(string()?).into_owned();
+    let version = shown(string()?);
     // Between two marks of 16 bytes.
     let text = string().and_then(|text| text.get(16..text.len().checked_sub(16)?)).unwrap_or_default();
     Some((version, String::from_utf8_lossy(text).into_owned()))
@@ -346,9 +349,10 @@ fn modules(text: &str) -> (Option<String>, Vec<(String, String)>) {
     for line in text.lines() {
         let mut words = line.split('\t');
         match (words.next(), words.next()) {
-            (Some("path"), Some(path)) => main = Some(path.to_owned()),
+            (Some("path"), Some(path)) => main = Some(shown(path.as_bytes())),
             (Some("mod" | "dep"), Some(path)) => {
-                modules.push((path.to_owned(), words.next().unwrap_or_default().to_owned()));
+                let version = words.next().unwrap_or_default();
+                modules.push((shown(path.as_bytes()), shown(version.as_bytes())));
             }
             _ => {}
         }

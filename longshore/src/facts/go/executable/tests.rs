@@ -133,6 +133,8 @@ fn damaged_bytes_are_no_executable_or_another_one() {
             let _ = Executable::read(&damaged).map(|found| found.parts());
         }
     }
+    assert_eq!(package(b"a\x1b[2J.F"), "");
+    assert_eq!(package(b"ex\x1b/a\x07b%1bc%0a.F"), "ex?/a?b%1bc%0a", "nothing that a terminal obeys");
     for other in ["", "#!/bin/sh\n", "MZ", "\x7fELF"] {
         assert_eq!(Executable::read(other.as_bytes()), None);
     }
