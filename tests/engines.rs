@@ -200,6 +200,27 @@ fn a_killed_run_and_a_dead_daemon_leave_nothing_in_docker() {
 }
 
 #[test]
+fn a_killed_build_of_buildah_s_leaves_no_container() {
+    let (Some(buildah), true) = (tool("buildah"), nix::unistd::geteuid().is_root()) else { return };
+    let dockerfile = "FROM scratch\nCOPY busybox /busybox\nRUN [\"/busybox\", \"sleep\", \"5\"]\nUSER 1:1\n";
+    let Some(shop) = builds::shop(dockerfile, "") else { return };
+    shop.edit("pipeline.toml", "builder = \"second\"", "engine = \"buildah\"");
+    shop.commit("feat: by buildah");
+    let containers = || {
+        let storages = std::fs::read_dir(shop.cache().join("longshore/buildah")).unwrap();
+        let storage = storages.flatten().next().unwrap().path();
+        let mut command = command(&buildah);
+        command.arg("--root").arg(storage.join("root")).arg("--runroot").arg(storage.join("run"));
+        succeed(command.args(["containers", "--all", "--quiet"]))
+    };
+    let (mut run, _) = under_way(&shop);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    shop.longshore(&["image", "web"]).code(0);
+    assert_eq!(containers(), "");
+}
+
+#[test]
 fn a_full_disk_of_the_daemons_is_no_verdict_and_the_next_run_converges() {
     let Some(bridge) = Bridge::new(2) else { return };
     let folder = tempfile::tempdir().unwrap();

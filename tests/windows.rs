@@ -292,6 +292,30 @@ fn ko_makes_the_same_of_the_same_sources_but_for_what_is_said_here() {
     for folder in ["Files", "Hives"] {
         assert_eq!(mine[folder]["Type"], kos[folder]["Type"], "{folder}");
     }
+    // Every other field of the configs: the same, or named here.
+    let differing = |ours: &Value, theirs: &Value| -> Vec<String> {
+        let keys = |value: &Value| -> Vec<String> {
+            value.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect()
+        };
+        let all: std::collections::BTreeSet<String> =
+            [keys(ours), keys(theirs)].concat().into_iter().collect();
+        all.into_iter().filter(|key| ours[key] != theirs[key]).collect()
+    };
+    let (run, their_run) = (&ours.config["config"], &theirs.config["config"]);
+    assert_eq!(
+        [
+            differing(&ours.config, &theirs.config).join(" "),
+            differing(run, their_run).join(" "),
+            differing(&ours.manifest, &theirs.manifest).join(" "),
+            differing(&ours.layers[0], &theirs.layers[0]).join(" "),
+        ],
+        [
+            "author config created history rootfs",
+            "Entrypoint Env ExposedPorts Labels WorkingDir",
+            "annotations config layers",
+            "",
+        ]
+    );
     // Not the same, on purpose.
     assert_eq!((&program["Mode"], &their_program["Mode"]), (&json!(0o755), &json!(0o555)));
     let rights = |entry: &Value| entry["Records"]["MSWINDOWS.rawsd"].as_str().unwrap().len();
