@@ -10,6 +10,7 @@ mod bases;
 mod bench;
 mod builder;
 mod builds;
+mod cache;
 mod ci;
 mod clean;
 mod cluster;

@@ -1,22 +1,32 @@
 //! The user's cache: results of work under the key of its inputs, files under their digest. Shared by
 //! all repositories and by processes that run at once: entries are written aside and renamed.
 //!
+//! Behind it there may be one that a team shares, [`remote`]: what is missing here is looked for there, and what
+//! is put here goes there too, where this run may write.
+//!
 //! Must never hand out what it did not check: a file is hashed again when it is taken, and one that
 //! does not match is a miss and a warning.
 
+mod action;
+pub mod http;
+pub mod key;
+pub mod registry;
+pub mod remote;
 mod trim;
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use crate::fault::{Exit, FaultContext as _};
-use crate::host::files;
+use crate::host::files::{self, Draft};
 use crate::oci::types::Digest;
 
+use remote::Remote;
 pub use trim::Trimmed;
 
 /// The store's size in bytes where no configuration says one.
@@ -49,12 +59,25 @@ impl Bucket {
 #[derive(Clone, Debug)]
 pub struct Cache {
     root: PathBuf,
+    remote: Option<Arc<Remote>>,
 }
 
 impl Cache {
     /// `root`: [`crate::workspace::Workspace::cache`].
     pub fn new(root: &Path) -> Self {
-        Self { root: root.join("store") }
+        Self { root: root.join("store"), remote: None }
+    }
+
+    /// With a shared one behind it.
+    #[must_use]
+    pub fn behind(mut self, remote: Option<Arc<Remote>>) -> Self {
+        self.remote = remote;
+        self
+    }
+
+    /// What went wrong with the shared one.
+    pub fn warnings(&self) -> Vec<String> {
+        self.remote.as_ref().map(|remote| remote.warnings()).unwrap_or_default()
     }
 
     /// Where a file with this digest lies, if it does. Not checked: see [`Cache::take`].
@@ -64,6 +87,16 @@ impl Cache {
 
     /// The entry under `key`; a damaged one is a miss.
     pub fn get<T: DeserializeOwned>(&self, bucket: Bucket, key: &Digest) -> Option<T> {
+        self.own(bucket, key).or_else(|| {
+            let value = self.remote.as_ref()?.entry(bucket, key)?;
+            let found = serde_json::from_str(&value).ok()?;
+            // Where it can't be kept it is asked for again.
+            let _ = self.keep(bucket, key, &value);
+            Some(found)
+        })
+    }
+
+    fn own<T: DeserializeOwned>(&self, bucket: Bucket, key: &Digest) -> Option<T> {
         let path = self.entry(bucket, key);
         let text = std::fs::read_to_string(&path).ok()?;
         let (value, digest) = text.rsplit_once('\n')?;
@@ -74,9 +107,23 @@ impl Cache {
         serde_json::from_str(value).ok()
     }
 
-    pub fn put<T: Serialize>(&self, bucket: Bucket, key: &Digest, value: &T) -> anyhow::Result<()> {
+    /// Keeps a value that is about `files`: their digests and sizes, taken in before.
+    pub fn put<T: Serialize>(
+        &self,
+        bucket: Bucket,
+        key: &Digest,
+        value: &T,
+        files: &[(Digest, u64)],
+    ) -> anyhow::Result<()> {
         let value = serde_json::to_string(value)?;
-        let text = format!("{value}\n{}", sealed(bucket, key, &value));
+        if let Some(remote) = &self.remote {
+            remote.put(bucket, key, &value, files, |digest| self.file(digest));
+        }
+        self.keep(bucket, key, &value)
+    }
+
+    fn keep(&self, bucket: Bucket, key: &Digest, value: &str) -> anyhow::Result<()> {
+        let text = format!("{value}\n{}", sealed(bucket, key, value));
         files::write(&self.entry(bucket, key), text.as_bytes())
     }
 
@@ -90,9 +137,30 @@ impl Cache {
         Ok((digest, size))
     }
 
-    /// Copies the file with this digest to `target`, replacing what is there; `false` where the cache
+    /// Copies the file with this digest and size to `target`, replacing what is there; `false` where the cache
     /// has none, or one that is no longer what it was (which is then removed).
-    pub fn take(&self, digest: &Digest, target: &Path) -> anyhow::Result<bool> {
+    pub fn take(&self, digest: &Digest, size: u64, target: &Path) -> anyhow::Result<bool> {
+        Ok(self.take_own(digest, target)? || self.fetch(digest, size)? && self.take_own(digest, target)?)
+    }
+
+    /// Brings a file here from the shared cache, if its bytes are the right ones.
+    fn fetch(&self, digest: &Digest, size: u64) -> anyhow::Result<bool> {
+        let Some(remote) = &self.remote else { return Ok(false) };
+        let mut draft = Draft::new(&self.root.join("sha256"))?;
+        if remote.fetch(digest, size, &mut draft).is_none() {
+            return Ok(false);
+        }
+        if hash(draft.path())?.0 != *digest {
+            remote.was_tampered_with();
+            return Ok(false);
+        }
+        let target = self.file(digest);
+        files::make_folder(target.parent().unwrap_or(Path::new(".")))?;
+        draft.keep(&target)?;
+        Ok(true)
+    }
+
+    fn take_own(&self, digest: &Digest, target: &Path) -> anyhow::Result<bool> {
         let source = self.file(digest);
         if !source.is_file() {
             return Ok(false);
@@ -191,11 +259,11 @@ mod tests {
         assert_eq!((digest.clone(), size), (Digest::of(b"binary"), 6));
 
         let target = folder.path().join("deep/er/target");
-        assert!(cache.take(&digest, &target).unwrap());
+        assert!(cache.take(&digest, 6, &target).unwrap());
         assert_eq!(std::fs::read(&target).unwrap(), b"binary");
 
         std::fs::write(cache.file(&digest), "tampered").unwrap();
-        assert!(!cache.take(&digest, &target).unwrap());
+        assert!(!cache.take(&digest, 6, &target).unwrap());
         assert_eq!(std::fs::read(&target).unwrap(), b"binary", "the good copy stays");
         assert!(!cache.file(&digest).exists(), "the bad one does not");
     }
@@ -206,7 +274,7 @@ mod tests {
         let cache = Cache::new(folder.path());
         let key = Digest::of(b"key");
         assert_eq!(cache.get::<u32>(Bucket::Build, &key), None);
-        cache.put(Bucket::Build, &key, &7).unwrap();
+        cache.put(Bucket::Build, &key, &7, &[]).unwrap();
         assert_eq!(cache.get::<u32>(Bucket::Build, &key), Some(7));
         assert_eq!(cache.get::<u32>(Bucket::Test, &key), None);
         std::fs::write(cache.entry(Bucket::Build, &key), "{").unwrap();

@@ -14,6 +14,7 @@ pub mod reproduce;
 pub mod rescan;
 pub mod run;
 pub mod setup;
+pub mod shared;
 pub mod size;
 pub mod status;
 pub mod timings;
@@ -142,6 +143,9 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Build twice, the second time from nothing, and compare: the same digests, or what differs
     VerifyRepro(ReproduceArgs),
+    /// Keys of the cache that a team shares
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Remove dist/ and what this clone remembers of its runs, or shrink the user's store
     Clean(CleanArgs),
     /// Check pipeline.toml and environments/*.toml
@@ -307,6 +311,12 @@ pub struct CleanArgs {
 
 fn size(text: &str) -> Result<u64, String> {
     crate::config::values::size(text).map_err(|complaint| complaint.message)
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Make a pair of keys: the private one into FILE, which is not there yet, the public one to stdout
+    Key { file: PathBuf },
 }
 
 #[derive(Clone, Debug, Args)]

@@ -29,8 +29,8 @@ use std::time::Duration;
 use crate::config::deploy::{Deploy, ServiceDeploy};
 use crate::config::read::{Given, table, words};
 use crate::config::values::{
-    BASE_FOR, CACHE, GO_VERSION, HTTP_PATH, IMAGE_PATH, LDFLAG, NOT_EMPTY, REFS, SECRET_ID, SERVICE,
-    TAG_FORM, TRIVY_VERSION, USER, VARIABLE, VERSION,
+    BASE_FOR, CACHE, CACHE_KEY, CACHE_URL, GO_VERSION, HTTP_PATH, IMAGE_PATH, LDFLAG, NOT_EMPTY, REFS,
+    SECRET_ID, SERVICE, TAG_FORM, TRIVY_VERSION, USER, VARIABLE, VERSION,
 };
 use crate::diagnostic::{Place, Source};
 use crate::host::http::Scheme;
@@ -161,6 +161,12 @@ table! {
         /// Of the user's store, as `20GiB`: what was not used for longest is removed when a run ends.
         /// Absent: 10 GiB.
         ["max-size"] max_size: Option<Located<u64>>,
+        /// A server of Bazel's remote cache protocol, as `https://cache.example.com/longshore`, that a team shares.
+        ["remote", CACHE_URL] remote: Option<Located<String>>,
+        /// A repository of an OCI registry instead, as `registry.example.com/team/cache`.
+        ["registry"] registry: Option<Located<Registry>>,
+        /// Whose entries in the shared cache count: public keys, as `cache key` prints them.
+        ["trust", CACHE_KEY] trust: Option<Vec<Located<String>>>,
     }
 }
 
@@ -376,8 +382,17 @@ pub struct Environment {
     /// Names, and from where a value comes at run time.
     pub secrets: BTreeMap<String, Located<SecretSource>>,
     pub stages: Stages,
+    pub cache: EnvironmentCache,
     pub deploy: Deploy,
     pub services: BTreeMap<String, EnvironmentService>,
+}
+
+table! {
+    /// What an environment does with the shared cache.
+    pub struct EnvironmentCache derive Default {
+        /// Whether it puts anything there. Absent: only where `CI` is set. A key is needed too.
+        ["write"] write: Option<Located<bool>>,
+    }
 }
 
 table! {
@@ -396,6 +411,8 @@ table! {
         ["secrets", keys VARIABLE] secrets: BTreeMap<String, Located<SecretSource>>,
         /// Over the options in `pipeline.toml`.
         ["stages"] stages: Stages,
+        /// Whether it writes to the shared cache.
+        ["cache"] cache: EnvironmentCache,
         /// Over the options in `pipeline.toml`.
         ["deploy"] deploy: Deploy,
         /// For one service, by name.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use action::{Action, Passed};
 
+use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::event::JobFailure;
 use crate::host::environment::Environment;
@@ -39,6 +40,8 @@ pub struct Scope<'a> {
     pub cancel: &'a Cancel,
     pub outputs: &'a Outputs,
     pub tools: &'a ToolPaths,
+    /// The user's, with the shared one behind it.
+    pub cache: &'a Cache,
     /// The variables of the process, of which a tool sees those that its stage lists.
     pub environment: &'a Environment,
     /// A failure stops only what depends on it.

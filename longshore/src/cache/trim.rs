@@ -100,11 +100,11 @@ mod tests {
         assert_eq!(cache.trim(100), Trimmed { files: 1, bytes: 2, left: 12 });
         assert!(!abandoned.exists());
         // A use makes it young again.
-        assert!(cache.take(&first, &folder.path().join("target")).unwrap());
+        assert!(cache.take(&first, 4, &folder.path().join("target")).unwrap());
         assert_eq!(cache.trim(8), Trimmed { files: 1, bytes: 4, left: 8 });
         assert!(cache.file(&first).exists() && !cache.file(&second).exists() && cache.file(&third).exists());
         assert_eq!(cache.trim(0).left, 0);
-        assert!(!cache.take(&first, &folder.path().join("target")).unwrap(), "a miss");
+        assert!(!cache.take(&first, 4, &folder.path().join("target")).unwrap(), "a miss");
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path());
         let (key, other) = (Digest::of(b"key"), Digest::of(b"other"));
-        cache.put(Bucket::Build, &key, &1234).unwrap();
+        cache.put(Bucket::Build, &key, &1234, &[]).unwrap();
         let path = cache.entry(Bucket::Build, &key);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace("1234", "1235")).unwrap();

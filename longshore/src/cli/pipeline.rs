@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use super::shared;
 use super::timings::{self, Surroundings, Watch};
 use super::{Global, PlanFormat, ProgressChoice};
 use crate::cache::{self, Cache};
@@ -35,6 +36,7 @@ pub(super) struct Stages<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) environment: &'a Environment,
     pub(super) tools: ToolPaths,
+    pub(super) cache: Cache,
     pub(super) keep_going: bool,
     pub(super) outputs: &'a Outputs,
 }
@@ -47,6 +49,7 @@ impl Runner<Action> for Stages<'_> {
             cancel,
             outputs: self.outputs,
             tools: &self.tools,
+            cache: &self.cache,
             environment: self.environment,
             keep_going: self.keep_going,
             progress,
@@ -106,6 +109,7 @@ pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Res
         workspace: &session.workspace,
         environment: &session.environment,
         tools,
+        cache: shared::cache(session),
         keep_going: global.keep_going,
         outputs: &outputs,
     };
@@ -131,6 +135,7 @@ pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Res
     artifacts.write(&session.workspace.dist)?;
     let closing = results::closing(&prepared, &artifacts, &outputs, &summary, order);
     trim(session, &summary);
+    stages.cache.warnings().iter().for_each(|warning| report::note(&format!("warning: {warning}")));
     if global.progress != ProgressChoice::Quiet {
         report::note(&closing);
     }
@@ -229,7 +234,8 @@ fn secrets(session: &Session) -> Secrets {
             std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())
         }
     });
-    let values: Vec<String> = values.chain(timings::secrets(&session.environment)).collect();
+    let values = values.chain(timings::secrets(&session.environment));
+    let values: Vec<String> = values.chain(shared::secrets(&session.environment)).collect();
     Secrets::new(values.iter().map(String::as_str))
 }
 

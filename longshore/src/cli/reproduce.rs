@@ -110,6 +110,7 @@ fn build(
     for (name, _) in session.environment.iter().filter(|(name, _)| name.starts_with("LONGSHORE_")) {
         command = command.unset(name);
     }
+    command = command.env(super::shared::CACHE, "local");
     for (name, value) in surroundings(session, folder)? {
         command = command.env(name, value);
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::pipeline::{Stages, install, options, shown};
 use super::{Global, StageArgs};
+use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::deploy::record::Rescan;
 use crate::deploy::site::Site;
@@ -99,6 +100,7 @@ fn run(session: &Session, global: &Global, plan: &Plan<Action>, outputs: &Output
         workspace: &session.workspace,
         environment: &session.environment,
         tools,
+        cache: Cache::new(&session.workspace.cache),
         keep_going: true,
         outputs,
     };

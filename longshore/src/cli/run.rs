@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use super::pipeline as run_pipeline;
-use super::{BaseCommand, BumpChoice, Cli, Command, Global, ImageArgs, Selection, StageArgs, Versioning};
+use super::{
+    BaseCommand, BumpChoice, CacheCommand, Cli, Command, Global, ImageArgs, Selection, StageArgs, Versioning,
+};
 use crate::cancel::Cancel;
 use crate::ci::told;
 use crate::diagnostic::render_error;
@@ -178,6 +180,7 @@ fn dispatch(
         }
         Command::Explain(args) => super::explain::explain(&global, environment, cancel, &args),
         Command::VerifyRepro(args) => super::reproduce::reproduce(&global, environment, cancel, &args),
+        Command::Cache(CacheCommand::Key { file }) => super::shared::key(&global, &file),
         Command::Clean(args) => super::clean::clean(&global, &environment, cancel, &args),
         Command::Check => super::check::check(&global, environment, cancel),
         Command::Base(BaseCommand::Check(args)) => {

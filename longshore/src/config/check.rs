@@ -8,7 +8,9 @@ mod services;
 
 use crate::config::graph::{self, Graph};
 use crate::config::paths::Facts;
-use crate::config::{BuildArg, Config, FORMAT, Located, PlainOptions, STAGE_VERSIONS, Stages, secrets};
+use crate::config::{
+    BuildArg, Config, FORMAT, Located, PlainOptions, Registry, STAGE_VERSIONS, Stages, secrets,
+};
 use crate::diagnostic::{Diagnostic, Place, did_you_mean, quoted};
 use crate::plan::Stage;
 
@@ -32,6 +34,7 @@ pub(crate) fn check_config(
     faults.extend(services::check(config, declared, facts));
     faults.extend(dockerfile::check(config, facts));
     faults.extend(texts(config));
+    faults.extend(untrusted(config));
     if declared.environments {
         faults.extend(default_environment(config));
         faults.extend(unknown_parents(config));
@@ -88,6 +91,35 @@ fn stages(stages: &Stages) -> Vec<Diagnostic> {
         });
     }
     faults
+}
+
+/// A shared cache of which nothing counts.
+fn untrusted(config: &Config) -> Option<Diagnostic> {
+    let remote = config.cache.remote.as_ref().map(|remote| &remote.place);
+    let registry = config.cache.registry.as_ref();
+    let place = remote.or(registry.map(|registry| &registry.place))?;
+    let trusts = config.cache.trust.iter().flatten().next().is_some();
+    if !trusts {
+        let fault = Diagnostic::error("nobody's entries in the shared cache are trusted");
+        return Some(
+            fault
+                .at(place, "`trust` is not set")
+                .hint("make a key with `cache key FILE`, and name the public one: `trust = [\"ed25519:…\"]`"),
+        );
+    }
+    match registry {
+        Some(registry) if remote.is_some() => Some(
+            Diagnostic::error("there are two shared caches")
+                .at(&registry.place, "and `remote` is set")
+                .hint("take out `remote` or `registry`"),
+        ),
+        Some(Located { value: Registry::Layouts(_), place }) => Some(
+            Diagnostic::error("a folder is no shared cache")
+                .at(place, "")
+                .hint("write `HOST/PATH`, as `registry.example.com/team/cache`"),
+        ),
+        _ => None,
+    }
 }
 
 fn default_environment(config: &Config) -> Option<Diagnostic> {

@@ -9,7 +9,8 @@ use crate::config::graph::{self, Graph};
 use crate::config::read::{Field as _, part};
 use crate::config::template::{self, Piece};
 use crate::config::{
-    Config, Environment, EnvironmentService, Located, Registry, SecretSource, Service, Stages,
+    Config, Environment, EnvironmentCache, EnvironmentService, Located, Registry, SecretSource, Service,
+    Stages,
 };
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, did_you_mean, quoted};
 use crate::fault::{Exit, Fault};
@@ -30,6 +31,7 @@ pub struct EffectiveEnvironment {
     pub registry_place: Option<Place>,
     /// The environment's options over those in `pipeline.toml`, key by key.
     pub stages: Stages,
+    pub cache: EnvironmentCache,
     /// The environment's over those in `pipeline.toml`, key by key.
     pub deploy: Deploy,
     pub build_args: BTreeMap<String, Located<String>>,
@@ -81,6 +83,7 @@ fn effective(config: &Config, chain: &[&Environment]) -> EffectiveEnvironment {
         registry: registry.map_or_else(default_registry, |located| located.value.clone()),
         registry_place: registry.map(|located| located.place.clone()),
         stages: Stages::default(),
+        cache: EnvironmentCache::default(),
         deploy: Deploy::default(),
         build_args: BTreeMap::new(),
         env: BTreeMap::new(),
@@ -89,6 +92,7 @@ fn effective(config: &Config, chain: &[&Environment]) -> EffectiveEnvironment {
     };
     for environment in chain {
         merged.stages = merged.stages.over(&environment.stages);
+        merged.cache = merged.cache.over(&environment.cache);
         merged.deploy = merged.deploy.over(&environment.deploy);
         merged.build_args = merged.build_args.over(&environment.build_args);
         merged.env = merged.env.over(&environment.env);

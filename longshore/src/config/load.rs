@@ -215,6 +215,7 @@ fn named(name: String, source: Option<Arc<Source>>, file: EnvironmentFile) -> En
         env: file.env,
         secrets: file.secrets,
         stages: file.stages,
+        cache: file.cache,
         deploy: file.deploy,
         services: file.services,
     }

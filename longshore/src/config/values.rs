@@ -52,6 +52,12 @@ pub(crate) const CACHE: Rule = Rule {
     examples: &["type=registry,ref=registry.example.com/team/cache", "type=local,src=.cache"],
     check: cache,
 };
+/// A server of Bazel's remote cache protocol.
+pub(crate) const CACHE_URL: Rule =
+    Rule { examples: &["https://cache.example.com/longshore"], check: cache_url };
+/// A public key of who may write there.
+pub(crate) const CACHE_KEY: Rule =
+    Rule { examples: &["ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="], check: cache_key };
 /// The id of a secret that a build step mounts.
 pub(crate) const SECRET_ID: Rule = Rule { examples: &["netrc", "GO_TOKEN"], check: secret_id };
 
@@ -273,6 +279,29 @@ fn refs(text: &str) -> Check {
     }
     Err(Complaint::new(format!("{} is not a prefix of Git refs", quoted(text)))
         .hint("write it from `refs/`, as `refs/longshore` or `refs/heads/longshore`"))
+}
+
+fn cache_url(text: &str) -> Check {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    if host.contains('@') {
+        return Err(Complaint::new("a cache's address holds no password")
+            .hint("set LONGSHORE_CACHE_AUTHORIZATION, or log in with `docker login HOST`"));
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:[]/%+".contains(c);
+    if !host.is_empty() && text.chars().all(plain) {
+        return Ok(());
+    }
+    Err(Complaint::new(format!("{} is not the address of a cache", quoted(text)))
+        .hint("write `https://HOST/PATH`, or `http://HOST/PATH` for one without TLS"))
+}
+
+fn cache_key(text: &str) -> Check {
+    match crate::cache::key::PublicKey::parse(text) {
+        Some(_) => Ok(()),
+        None => Err(Complaint::new(format!("{} is no public key", quoted(text)))
+            .hint("write what `cache key` has printed, as `ed25519:BASE64`")),
+    }
 }
 
 fn cache(text: &str) -> Check {

@@ -29,6 +29,15 @@ impl Draft {
         Ok(Self(builder.tempfile_in(folder).fault(Exit::Machine, shown())?))
     }
 
+    /// One in the folder of temporary files, which is not kept.
+    ///
+    /// # Errors
+    /// [`Exit::Machine`] when the disk says no.
+    pub fn temporary() -> anyhow::Result<Self> {
+        let made = tempfile::NamedTempFile::new();
+        Ok(Self(made.fault(Exit::Machine, "could not write a temporary file")?))
+    }
+
     /// Where the draft lies while it is written.
     pub fn path(&self) -> &Path {
         self.0.path()
@@ -100,6 +109,24 @@ fn permit(path: &Path, mode: u32) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn permit(_: &Path, _: u32) -> std::io::Result<()> {
     Ok(())
+}
+
+/// Writes a file that only its owner may read; `false` where there is one already.
+///
+/// # Errors
+/// [`Exit::Machine`] when the disk says no.
+pub fn write_new_private(path: &Path, bytes: &[u8]) -> anyhow::Result<bool> {
+    let shown = || format!("could not write `{}`", path.display());
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    // The library gives such a file to its owner alone.
+    let mut file =
+        tempfile::Builder::new().prefix(".longshore-").tempfile_in(folder).fault(Exit::Machine, shown())?;
+    file.write_all(bytes).fault(Exit::Machine, shown())?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error).fault(Exit::Machine, shown()),
+    }
 }
 
 /// Moves a file that nobody else has, replacing what is there; parent folders are made. Between file

@@ -26,11 +26,13 @@ pub struct Limits {
     pub connect: Duration,
     /// Without any byte moving, either way.
     pub idle: Duration,
+    /// From the first byte to the last; absent: as long as it goes on.
+    pub total: Option<Duration>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(15), idle: Duration::from_secs(60) }
+        Self { connect: Duration::from_secs(15), idle: Duration::from_secs(60), total: None }
     }
 }
 
@@ -388,4 +390,5 @@ fn config(limits: Limits) -> ureq::config::ConfigBuilder<ureq::typestate::AgentS
         .timeout_connect(Some(limits.connect))
         .timeout_per_read(Some(limits.idle))
         .timeout_per_write(Some(limits.idle))
+        .timeout_global(limits.total)
 }

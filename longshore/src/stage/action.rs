@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Finish, Output, Scope, adopt, build, image, lint, push, scan, tag, test, verify};
-use crate::cache::{Bucket, Cache};
+use crate::cache::Bucket;
 use crate::fingerprint::{Hashes, Preimage};
 use crate::host::environment::Environment;
 use crate::host::files;
@@ -88,7 +88,7 @@ fn once(
     scope: &Scope<'_>,
     work: impl FnOnce() -> anyhow::Result<Finish>,
 ) -> anyhow::Result<Finish> {
-    let cache = Cache::new(&scope.workspace.cache);
+    let cache = scope.cache;
     let note = "nothing changed".to_owned();
     let known = cache.get::<bool>(bucket, &passed.key) == Some(true);
     let finish = if known { Finish { output: Output::Nothing, cached: true, note } } else { work()? };
@@ -99,7 +99,7 @@ fn once(
             scope.progress.warning(&message, None);
             return Ok(finish);
         }
-        cache.put(bucket, &passed.key, &true)?;
+        cache.put(bucket, &passed.key, &true, &[])?;
     }
     files::write(&passed.file(scope.workspace), passed.inputs.as_bytes())?;
     Ok(finish)

@@ -96,11 +96,11 @@ pub fn inputs_file(workspace: &Workspace, target: &Target, platform: &Platform) 
 /// The compiler's, as a failed command ([`Exit::Failed`]). With `keep_going` each target of a failed
 /// group is built singly, and the faults of those that fail are in the output.
 pub fn run(spec: &BuildSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
-    let cache = Cache::new(&scope.workspace.cache);
+    let cache = scope.cache;
     let mut binaries = BTreeMap::new();
     let mut missing = Vec::new();
     for target in &spec.targets {
-        match take(target, spec, &cache, scope)? {
+        match take(target, spec, cache, scope)? {
             Some(binary) => {
                 binaries.insert(target.service.clone(), binary);
             }
@@ -111,10 +111,10 @@ pub fn run(spec: &BuildSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let mut failures = BTreeMap::new();
     if !cached {
         scope.progress.status("compiling");
-        match compile(&missing, spec, &cache, scope) {
+        match compile(&missing, spec, cache, scope) {
             Ok(built) => binaries.extend(built),
             Err(_) if scope.keep_going && missing.len() > 1 && !scope.cancel.is_set() => {
-                failures = compile_singly(&missing, spec, &cache, scope, &mut binaries);
+                failures = compile_singly(&missing, spec, cache, scope, &mut binaries);
             }
             Err(error) => return Err(error),
         }
@@ -134,7 +134,7 @@ fn take(
     let Some(inputs) = &target.inputs else { return Ok(None) };
     let Some(entry) = cache.get::<Entry>(Bucket::Build, &inputs.key()) else { return Ok(None) };
     let path = scope.workspace.binary(&target.service, &spec.platform);
-    if !cache.take(&entry.digest, &path)? {
+    if !cache.take(&entry.digest, entry.size, &path)? {
         let message =
             format!("the cached binary of `{}` is gone or damaged: building it again", target.service);
         scope.progress.warning(&message, None);
@@ -193,7 +193,7 @@ fn compile(
         };
         if let Some(inputs) = &target.inputs {
             let entry = Entry { digest: digest.clone(), size };
-            if let Err(error) = cache.put(Bucket::Build, &inputs.key(), &entry) {
+            if let Err(error) = cache.put(Bucket::Build, &inputs.key(), &entry, &[(digest.clone(), size)]) {
                 scope.progress.warning(&format!("{error:#}"), None);
             }
         }

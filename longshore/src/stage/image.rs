@@ -102,7 +102,6 @@ pub fn binary_path(service: &str, platform: &Platform) -> String {
 pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let binary = super::binary(scope, &spec.build, &spec.service)?;
     let layout = Layout::create(&scope.workspace.layout(&spec.service))?;
-    let cache = Cache::new(&scope.workspace.cache);
     let found = base(spec, &layout, scope)?;
     let mut layers = Vec::new();
     if spec.base == Base::Scratch {
@@ -112,7 +111,7 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
             None,
             (spec.compression, spec.file_time),
             &layout,
-            &cache,
+            scope.cache,
             scope.cancel,
         )?);
     }
@@ -122,13 +121,13 @@ pub fn run(spec: &ImageSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
             None,
             (spec.compression, spec.file_time),
             &layout,
-            &cache,
+            scope.cache,
             scope.cancel,
         )?);
     }
     scope.progress.status("the binary's layer");
     let top = BinaryLayer::new(&spec.service, &spec.platform, spec.compression, spec.file_time);
-    layers.push(top.make(&binary.path, &binary.digest, &layout, &cache, scope.cancel)?);
+    layers.push(top.make(&binary.path, &binary.digest, &layout, scope.cache, scope.cancel)?);
     let image = image::assemble(&found.base, &layers, &settings(spec, &top.path, &found))?;
     let known = layout.has_blob(&image.manifest.descriptor.digest, image.manifest.descriptor.size);
     let config = layout.put_document(&image.config)?;
@@ -279,8 +278,7 @@ impl BinaryLayer {
     /// As [`BinaryLayer::make`].
     pub fn prepare(&self, binary: &Path, digest: &Digest, scope: &Scope<'_>) -> anyhow::Result<()> {
         let layout = Layout::create(&scope.workspace.layout(&self.service))?;
-        let cache = Cache::new(&scope.workspace.cache);
-        self.make(binary, digest, &layout, &cache, scope.cancel).map(|_| ())
+        self.make(binary, digest, &layout, scope.cache, scope.cancel).map(|_| ())
     }
 
     fn make(
@@ -329,7 +327,11 @@ fn layer(
     if let Some(key) = &key
         && let Some(kept) = cache.get::<Kept>(Bucket::Layer, key)
         && (layout.has_blob(&kept.descriptor.digest, kept.descriptor.size)
-            || cache.take(&kept.descriptor.digest, &layout.blob_path(&kept.descriptor.digest))?)
+            || cache.take(
+                &kept.descriptor.digest,
+                kept.descriptor.size,
+                &layout.blob_path(&kept.descriptor.digest),
+            )?)
     {
         return Ok(Layer { descriptor: kept.descriptor, diff_id: kept.diff_id });
     }
@@ -337,7 +339,8 @@ fn layer(
     if let Some(key) = &key {
         cache.put_file(&layout.blob_path(&layer.descriptor.digest))?;
         let kept = Kept { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id.clone() };
-        cache.put(Bucket::Layer, key, &kept)?;
+        let file = (kept.descriptor.digest.clone(), kept.descriptor.size);
+        cache.put(Bucket::Layer, key, &kept, &[file])?;
     }
     Ok(layer)
 }

@@ -14,7 +14,7 @@ use crate::host::http::{Body, Client, HttpError, Limits, Method, Request, Scheme
 const LIMIT: u64 = 1 << 30;
 
 /// Short, because there is another way where nobody answers.
-const LIMITS: Limits = Limits { connect: Duration::from_secs(5), idle: Duration::from_secs(30) };
+const LIMITS: Limits = Limits { connect: Duration::from_secs(5), idle: Duration::from_secs(30), total: None };
 
 /// What came of asking for a release.
 pub(super) enum Answer {

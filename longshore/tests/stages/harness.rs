@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use longshore::cache::Cache;
 use longshore::cancel::Cancel;
 use longshore::facts::go::Setting;
 use longshore::host::environment::Environment;
@@ -21,6 +22,7 @@ pub(crate) struct Repository {
     pub(crate) cancel: Cancel,
     pub(crate) outputs: Outputs,
     pub(crate) told: Told,
+    cache: Cache,
     job: JobId,
 }
 
@@ -67,6 +69,7 @@ impl Repository {
         let tools = ToolPaths { go: "go".into(), ..ToolPaths::default() };
         Self {
             _folder: None,
+            cache: Cache::new(&workspace.cache),
             workspace,
             environment: Environment::from_process(),
             tools,
@@ -113,6 +116,7 @@ impl Repository {
             cancel: &self.cancel,
             outputs: &self.outputs,
             tools: &self.tools,
+            cache: &self.cache,
             environment: &self.environment,
             keep_going: false,
             progress: &self.told,

@@ -87,7 +87,7 @@ impl Collector {
     ) -> Result<(), String> {
         let (_, bodies) = trace::requests(timings, &self.resource);
         let host = Origin::of(&self.url).map(|origin| origin.host).unwrap_or_default();
-        let limits = Limits { connect: self.timeout, idle: self.timeout };
+        let limits = Limits { connect: self.timeout, idle: self.timeout, total: None };
         // Who writes `http://` there has said that the way is safe enough.
         let client = Client::new(environment, Schemes::from([(host.clone(), Scheme::Http)]), limits, cancel);
         let until = Instant::now() + self.timeout;

@@ -1,6 +1,6 @@
 //! Fetching blobs into a layout, verified, going on where a cut connection left off.
 
-use std::io::{Read, Write as _};
+use std::io::{Read, Write};
 
 use sha2::{Digest as _, Sha256};
 
@@ -43,6 +43,27 @@ impl Remote {
             number += 1;
         }
         download.draft.keep(&layout.blob_path(&blob.digest))
+    }
+}
+
+impl Remote {
+    /// Writes a blob's bytes, at most `blob.size` of them, to `target`, in one request; `false` where there is none.
+    /// They are checked by who asks.
+    ///
+    /// # Errors
+    /// As [`Remote::fetch_blob`]; fewer bytes.
+    pub fn copy_blob(&self, blob: &Descriptor, target: &mut dyn Write) -> anyhow::Result<bool> {
+        let url = self.url(&format!("blobs/{}", blob.digest));
+        let found = self.patiently(&format!("could not fetch the blob `{}`", blob.digest), |remote| {
+            let response = remote.send(&remote.pull_scope(), Method::Get, &url, Vec::new(), Body::Empty)?;
+            remote.accept(response, &[200, 404])
+        })?;
+        if found.status == 404 {
+            return Ok(false);
+        }
+        let copied = std::io::copy(&mut found.reader().take(blob.size), target)?;
+        anyhow::ensure!(copied == blob.size, "the registry sent {copied} of {} bytes", blob.size);
+        Ok(true)
     }
 }
 

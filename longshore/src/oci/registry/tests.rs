@@ -17,7 +17,7 @@ use crate::oci::types::{Descriptor, Digest};
 fn options() -> Options {
     Options {
         policy: Policy { retries: 3, first: Duration::from_millis(2), longest: Duration::from_millis(40) },
-        limits: Limits { connect: Duration::from_secs(5), idle: Duration::from_millis(400) },
+        limits: Limits { connect: Duration::from_secs(5), idle: Duration::from_millis(400), total: None },
         ..Options::default()
     }
 }

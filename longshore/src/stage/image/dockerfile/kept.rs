@@ -64,7 +64,7 @@ pub(super) fn take(
     let cache = Cache::new(&scope.workspace.cache);
     let Some(kept) = cache.get::<Kept>(Bucket::Dockerfile, &inputs.key()) else { return Ok(None) };
     for (digest, size) in &kept.blobs {
-        if !layout.has_blob(digest, *size) && !cache.take(digest, &layout.blob_path(digest))? {
+        if !layout.has_blob(digest, *size) && !cache.take(digest, *size, &layout.blob_path(digest))? {
             let message =
                 format!("the cached image of `{}` is gone or damaged: building it again", spec.service);
             scope.progress.warning(&message, None);
@@ -112,7 +112,7 @@ pub(super) fn put(
         }
         let kept =
             Kept { manifest: made.digest.clone(), config: made.config.clone(), size: made.size, blobs };
-        cache.put(Bucket::Dockerfile, &inputs.key(), &kept)
+        cache.put(Bucket::Dockerfile, &inputs.key(), &kept, &[])
     };
     if let Err(error) = stored() {
         scope.progress.warning(&format!("the cache does without it: {error:#}"), None);
