@@ -1,7 +1,8 @@
 //! Whatever is done to a repository, what comes out of the cache is what a build without it makes.
 //!
 //! `LONGSHORE_PROPERTY_STEPS` says how many steps are tried (a few unless it is set), and
-//! `LONGSHORE_PROPERTY_SEED` repeats a run: a failure names its seed.
+//! `LONGSHORE_PROPERTY_SEED` repeats a run: a failure names its seed. `LONGSHORE_PROPERTY_SECONDS` says for how long
+//! processes share a cache that is harmed meanwhile (20 unless it is set).
 
 #![expect(clippy::disallowed_methods, reason = "a seed, and the time of a touched file")]
 #![expect(clippy::print_stderr, reason = "how far it went")]
@@ -9,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::repository::Repository;
 use crate::tool::variable;
@@ -412,21 +414,34 @@ fn what_the_cache_gives_is_what_a_fresh_build_makes() {
 }
 
 #[test]
-fn sixteen_processes_and_a_vandal_share_one_cache() {
-    let (seed, steps) = (seed(), number("LONGSHORE_PROPERTY_STEPS", 25));
-    let rounds = steps.div_ceil(16).min(200);
+fn sixteen_processes_a_vandal_and_an_evictor_share_one_cache() {
+    let seed = seed();
+    let end = Instant::now() + Duration::from_secs(number("LONGSHORE_PROPERTY_SECONDS", 20));
     let home = tempfile::tempdir().unwrap();
+    let store = home.path().join("longshore/store");
     let ended = AtomicBool::new(false);
+    // Until all workers have ended; gives how often it did something.
+    let meanwhile = |pause: u64, work: &mut dyn FnMut() -> bool| {
+        let mut count = 0;
+        while !ended.load(Ordering::Relaxed) {
+            count += usize::from(work());
+            std::thread::sleep(Duration::from_millis(pause));
+        }
+        count
+    };
     std::thread::scope(|threads| {
         let vandal = threads.spawn(|| {
             let mut random = Random(seed);
-            let mut harmed = 0;
-            while !ended.load(Ordering::Relaxed) {
-                harmed += usize::from(harm(&home.path().join("longshore/store"), &mut random));
-                std::thread::yield_now();
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            harmed
+            meanwhile(20, &mut || harm(&store, &mut random))
+        });
+        let evictor = threads.spawn(|| {
+            let mut random = Random(seed ^ 0x5555);
+            let shop = Repository::new().env("XDG_CACHE_HOME", home.path());
+            meanwhile(200, &mut || {
+                let size = format!("{}kB", random.below(8000));
+                let run = shop.longshore(&["clean", "--max-size", &size]).code(0);
+                !run.stdout.starts_with("removed 0 files")
+            })
         });
         let workers: Vec<_> = (0..16)
             .map(|worker| {
@@ -435,23 +450,29 @@ fn sixteen_processes_and_a_vandal_share_one_cache() {
                     // Two share each history, so that one finds what the other has made.
                     let mut module = Module::new(seed.wrapping_add(worker / 2) | 1);
                     module.shop = module.shop.env("XDG_CACHE_HOME", home.path());
-                    for round in 0..rounds {
+                    let mut rounds = 0;
+                    while rounds == 0 || Instant::now() < end {
                         let done = module.step();
                         assert_eq!(
                             module.cached(),
                             module.fresh(),
-                            "seed {seed}, worker {worker}, round {round}: {done}"
+                            "seed {seed}, worker {worker}, round {rounds}: {done}"
                         );
+                        rounds += 1;
                     }
+                    rounds
                 })
             })
             .collect();
-        let failed = workers.into_iter().filter_map(|worker| worker.join().err()).count();
+        let rounds: Vec<_> = workers.into_iter().map(|worker| worker.join().ok()).collect();
         ended.store(true, Ordering::Relaxed);
-        let harmed = vandal.join().unwrap();
-        assert_eq!(failed, 0, "workers with a wrong result");
-        assert!(harmed > 0, "nothing was harmed");
-        eprintln!("16 processes, {rounds} rounds, {harmed} files harmed, seed {seed}");
+        let (harmed, evicted) = (vandal.join().unwrap(), evictor.join().unwrap());
+        assert!(rounds.iter().all(Option::is_some), "a worker with a wrong result");
+        let rounds: usize = rounds.into_iter().flatten().sum();
+        assert!(harmed > 0 && evicted > 0, "nothing was harmed ({harmed}) or evicted ({evicted})");
+        eprintln!(
+            "16 processes, {rounds} rounds, {harmed} files harmed, evicted {evicted} times, seed {seed}"
+        );
     });
 }
 
