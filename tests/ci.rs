@@ -32,6 +32,7 @@ fn a_workflow_for_github_is_one() {
     {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
+    assert!(!text.contains("--approve"), "no job agrees to what it does: {text}");
     // Written once: what the user changes stays.
     shop.longshore(&["init", "--ci", "github"]).code(0).stderr_has("as it should be");
     shop.append(path, "# mine\n")
@@ -56,6 +57,7 @@ fn a_pipeline_for_gitlab_calls_the_stages() {
     {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
+    assert!(!text.contains("--approve"), "{text}");
 }
 
 #[test]

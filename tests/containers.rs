@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::deploy::{get, wait};
+use crate::deploy::{get, killed_after, wait};
 use crate::docker::Dockerd;
 use crate::process::free_port;
 use crate::registry::Registry;
@@ -124,6 +124,27 @@ fn a_killed_deploy_of_containers_leaves_no_half_service() {
     assert_eq!(shop.containers(), 1);
     assert!(shop.answer("api").contains("api 0.1.0"));
     assert!(shop.status()["holder"].is_null());
+    shop.run(&["down"]).code(0);
+}
+
+#[test]
+fn a_deploy_of_containers_killed_at_any_of_its_steps_is_settled_by_the_next() {
+    let Some(shop) = Shop::new() else { return };
+    shop.run(&["release", "--skip", QUICK]).code(0);
+    shop.release("\"api\", version", "\"next\", version");
+    let mut step = 0;
+    while killed_after(&shop.repository, &["deploy", "api", "--env", "dev"], step) {
+        let (version, expected) = [("0.1.1", "next 0.1.1"), ("0.1.0", "api 0.1.0")][step % 2];
+        shop.run(&["deploy", &format!("api@{version}")]).code(0);
+        assert!(shop.answer("api").contains(expected), "killed after {step}");
+        assert!(shop.status()["holder"].is_null(), "killed after {step}");
+        assert_eq!(shop.containers(), 1, "killed after {step}");
+        if version == "0.1.1" {
+            shop.run(&["deploy", "api@0.1.0"]).code(0);
+        }
+        step += 1;
+    }
+    assert!(step > 4, "there are more steps than {step}");
     shop.run(&["down"]).code(0);
 }
 

@@ -1,6 +1,6 @@
 //! Environments that are this machine: services as supervised processes, brought up, put back, taken away.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Child;
@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::machine::Small;
 use crate::process::{free_port, text};
 use crate::repository::{Repository, Run, exit_code};
 
@@ -234,6 +235,69 @@ fn a_killed_deploy_is_finished_or_put_back_by_the_next() {
     // It may have been ready in the same moment.
     assert!(code == 130 || code == 0, "{stderr}");
     assert!(shop.record()["holder"].is_null());
+}
+
+/// Runs the command line until it has told of `events`, then kills it; whether it was still at work.
+pub(crate) fn killed_after(repository: &Repository, args: &[&str], events: usize) -> bool {
+    let mut child = repository.start(&[args, &["--progress", "json"]].concat());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let told = lines.by_ref().take(events).count() == events && (events == 0 || lines.next().is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    told || events == 0
+}
+
+#[test]
+fn a_deploy_killed_at_any_of_its_steps_is_settled_by_the_next() {
+    let (shop, port) = Shop::new();
+    shop.next("\"api\", version", "\"next\", version");
+    let settled = |step: usize, expected: &str| {
+        let record = shop.record();
+        let api = &record["services"]["api"];
+        assert!(record["holder"].is_null() && api["pending"].is_null(), "killed after {step}: {record:#}");
+        assert!(get(port, "/").contains(expected), "killed after {step}: {}", get(port, "/"));
+    };
+    let mut step = 0;
+    // From nothing, then over what runs: finished by the same command, or left for what stands.
+    while killed_after(&shop.0, &["deploy"], step) {
+        shop.run(&["deploy"]).code(0);
+        settled(step, "next 0.1.1");
+        if step % 2 == 0 {
+            shop.run(&["deploy", "api@0.1.0"]).code(0);
+            settled(step, "api 0.1.0");
+        } else {
+            shop.run(&["down"]).code(0);
+        }
+        step += 1;
+    }
+    assert!(step > 4, "there are more steps than {step}");
+    // While what ran before is put back.
+    shop.run(&["deploy"]).code(0);
+    shop.0.edit("pipeline.toml", "timeout = \"20s\"", "timeout = \"1s\"");
+    shop.next(READY, "mux.HandleFunc(\"/readyz\", func(w http.ResponseWriter, _ *http.Request) {\n\t\tw.WriteHeader(http.StatusServiceUnavailable)\n\t})");
+    for event in step - 2..step + 4 {
+        killed_after(&shop.0, &["deploy"], event);
+        shop.run(&["deploy", "api@0.1.1"]).code(0);
+        settled(event, "next 0.1.1");
+    }
+}
+
+#[test]
+fn a_full_disk_ends_a_deploy_and_what_runs_goes_on() {
+    let (shop, port) = Shop::new();
+    shop.run(&["deploy"]).code(0);
+    shop.next("\"api\", version", "\"next\", version");
+    let folder = shop.0.path(".git/longshore/deploy/local/roots");
+    {
+        let Some(_small) = Small::over(&folder, "1m") else { return };
+        shop.run(&["deploy"]).code(4).stderr_has("hint: free some space");
+        assert!(get(port, "/").contains("api 0.1.0"), "{}", get(port, "/"));
+        let record = shop.record();
+        assert_eq!(record["services"]["api"]["current"]["workload"]["version"], "0.1.0");
+        assert!(record["holder"].is_null() && record["services"]["api"]["pending"].is_null(), "{record:#}");
+    }
+    shop.run(&["deploy"]).code(0);
+    assert!(get(port, "/").contains("next 0.1.1"));
 }
 
 #[test]

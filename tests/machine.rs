@@ -10,11 +10,11 @@ use crate::shop::QUICK;
 use crate::tool::{skip, tool};
 
 /// A small file system of its own over a folder, as long as this lives.
-struct Small<'a>(&'a Path);
+pub(crate) struct Small<'a>(&'a Path);
 
 impl<'a> Small<'a> {
     /// `None`, loudly, where only root may.
-    fn over(folder: &'a Path, size: &str) -> Option<Self> {
+    pub(crate) fn over(folder: &'a Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let options = format!("size={size}");
         let mounted =

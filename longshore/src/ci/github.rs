@@ -73,9 +73,8 @@ pub(super) fn text(flow: &Flow) -> String {
     }
     let mut from = &flow.released.name;
     for place in flow.promoted.iter().filter(|place| place.deployed && flow.released.deployed) {
-        // Whoever approves does so in the settings of the environment.
+        // Nobody approves here: a person does, in the settings of the environment and by `--approve`.
         let run = format!("cargo xtask promote --from {from} --to {}", place.name);
-        let run = format!("{run} --approve && {run}");
         text.push_str(&deployed(place, "promote", &last, &run));
         last = format!("promote-{}", place.name);
         from = &place.name;

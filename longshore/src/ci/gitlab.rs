@@ -103,7 +103,6 @@ release:
     let mut from = &flow.released.name;
     for place in flow.promoted.iter().filter(|place| place.deployed && flow.released.deployed) {
         let run = format!("cargo xtask promote --from {from} --to {}", place.name);
-        let run = format!("{run} --approve && {run}");
         text.push_str(&deployed(place, "promote", &last, &run, true));
         last = format!("promote-{}", place.name);
         from = &place.name;

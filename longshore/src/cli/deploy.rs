@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use semver::Version;
 
-use super::pipeline::{options, shown, warnings};
+use super::pipeline::{options, reap, shown, warnings};
 use super::{DeployArgs, DownArgs, Global, LogsArgs, ProgressChoice, RollbackArgs};
 use crate::cancel::Cancel;
 use crate::deploy::difference::{self, Change};
@@ -235,6 +235,12 @@ pub(super) fn carry_out(
         let changes = changes(&state, &order, &driver.observe(&step())?)?;
         report::result(&difference_text(site, &order, &changes, driver.as_ref(), &step())?);
         return Ok(0);
+    }
+    // Before anybody looks what runs: it may still be changing that.
+    reap(site.session);
+    for (service, replicas, driver) in site.singles() {
+        let order = format!("`{service}` runs once, not {replicas} times: the driver `{driver}` runs one");
+        report::note(&format!("warning: {order} of each service"));
     }
     let holder = site.holder(&command());
     let planned: RefCell<(Order, Vec<Change>)> = RefCell::default();

@@ -172,9 +172,7 @@ fn begin(session: &Session) -> anyhow::Result<Lock> {
     let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     let waiting = &mut |message: &str| report::note(message);
     let lock = Lock::take(&state.join("lock"), &command, Wait::UntilFree, &session.cancel, waiting)?;
-    for ended in reap_stale(state) {
-        report::note(&format!("ended what a killed run left: {ended}"));
-    }
+    reap(session);
     let before = journal::read(&journal::path(state))?;
     if let Some(command) = journal::killed(&before) {
         let finished = report::measure::plural(journal::finished_jobs(&before).len(), "job");
@@ -184,6 +182,13 @@ fn begin(session: &Session) -> anyhow::Result<Lock> {
     }
     make_folders(session)?;
     Ok(lock)
+}
+
+/// Ends what a killed run left running.
+pub(super) fn reap(session: &Session) {
+    for ended in reap_stale(&session.workspace.state) {
+        report::note(&format!("ended what a killed run left: {ended}"));
+    }
 }
 
 /// What the user should know of the configuration.

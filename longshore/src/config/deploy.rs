@@ -44,7 +44,8 @@ table! {
         /// Requests whose answers must be as expected before a deploy counts as done. An environment's list
         /// replaces the other.
         ["verify"] verify: Option<Vec<Check>>,
-        /// How many of it run at once, where the driver can; absent: 1.
+        /// How many of it run at once, with the drivers `kubernetes` and `gitops`: the others run one, which is
+        /// a fault in an environment's file, and said of pipeline.toml's word; absent: 1.
         ["replicas"] replicas: Option<Located<u32>>,
         /// The machine's port on which it is reached, for the drivers `docker` and `compose`; absent: a free one. A fixed port has a gap while it changes hands.
         ["publish"] publish: Option<Located<u16>>,
@@ -93,6 +94,13 @@ words! {
         "compose" => Compose,
         "kubernetes" => Kubernetes,
         "gitops" => Gitops,
+    }
+}
+
+impl DriverName {
+    /// Whether it runs one of each service, whatever `replicas` says.
+    pub fn is_single(self) -> bool {
+        matches!(self, Self::Process | Self::Docker | Self::Compose)
     }
 }
 

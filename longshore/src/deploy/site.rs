@@ -91,6 +91,15 @@ impl<'a> Site<'a> {
         Book::new(&self.ledger, self.name())
     }
 
+    /// Services of which `pipeline.toml` asks for another number than the one that the driver runs.
+    pub fn singles(&self) -> Vec<(&str, u32, DriverName)> {
+        let Some(driver) = self.settings.driver.filter(|driver| driver.is_single()) else {
+            return Vec::new();
+        };
+        let others = self.workloads.iter().filter(|(_, own)| own.replicas != 1);
+        others.map(|(service, own)| (service.as_str(), own.replicas, driver)).collect()
+    }
+
     /// What brings its services up.
     ///
     /// # Errors
@@ -269,7 +278,7 @@ impl<'a> Site<'a> {
             env: effective.runtime_env(&record.service),
             secrets: effective.secrets.keys().cloned().collect(),
             needs: settings.needs.clone(),
-            replicas: own.replicas,
+            replicas: if self.settings.driver.is_some_and(DriverName::is_single) { 1 } else { own.replicas },
             resources: own.resources.clone(),
             labels: own.labels.clone(),
             options: self.options(own)?,

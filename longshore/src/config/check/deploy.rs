@@ -4,8 +4,9 @@ mod kubernetes;
 
 use crate::config::check::Declared;
 use crate::config::deploy::{Check, Deploy, ServiceDeploy, WorkloadOptions};
-use crate::config::{Config, values};
+use crate::config::{Config, environment, values};
 use crate::diagnostic::{Diagnostic, did_you_mean, quoted};
+use crate::resolve;
 
 pub(crate) fn check(config: &Config, declared: &Declared) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
@@ -16,6 +17,7 @@ pub(crate) fn check(config: &Config, declared: &Declared) -> Vec<Diagnostic> {
         faults.extend(kubernetes::manifests(&deploy.kubernetes.manifests));
     }
     faults.extend(config.environments.keys().filter_map(|name| kubernetes::canary(config, name)));
+    faults.extend(config.environments.keys().filter_map(|name| replicas(config, name)));
     let own = config.services.iter().map(|(name, service)| (name, &service.deploy));
     let theirs = environments.flat_map(|each| each.services.iter().map(|(name, own)| (name, &own.deploy)));
     for (name, deploy) in own.chain(theirs) {
@@ -23,6 +25,25 @@ pub(crate) fn check(config: &Config, declared: &Declared) -> Vec<Diagnostic> {
         faults.extend(kubernetes::manifests(&deploy.kubernetes));
     }
     faults
+}
+
+/// The fault of an environment that asks for several where its driver runs one of each service. The word of
+/// `pipeline.toml` is for those environments that can.
+fn replicas(config: &Config, name: &str) -> Option<Diagnostic> {
+    let environment = environment(config, name).ok()?;
+    let driver = resolve::deploy(&environment).driver.filter(|driver| driver.is_single())?;
+    let services = environment.services.values().map(|own| &own.deploy.workload.replicas);
+    let of = |name: &String| Some(&config.environments.get(name)?.deploy.workload.replicas);
+    // The nearest word counts.
+    let own = environment.chain.iter().filter_map(of).find(|replicas| replicas.is_some());
+    let wrong = services.chain(own).flatten().find(|replicas| replicas.value != 1)?;
+    let mut fault = Diagnostic::error(format!("the driver `{driver}` runs one of each service"))
+        .at(&wrong.place, format!("for environment `{name}`"))
+        .hint("only `kubernetes` and `gitops` run more: leave it out, or write 1");
+    if let Some(driver) = &environment.deploy.driver {
+        fault = fault.related(&driver.place, "this driver");
+    }
+    Some(fault)
 }
 
 fn shared(config: &Config, deploy: &Deploy, declared: &Declared) -> Vec<Diagnostic> {

@@ -14,7 +14,7 @@ fn the_nearest_word_counts_and_the_rest_has_defaults() {
     )
     .file(
         "environments/dev.toml",
-        "registry = \"127.0.0.1:5000/shop\"\n[build-args]\nDB_HOST = \"x\"\n[deploy]\ndriver = \"docker\"\naccept = [\"verify-none\"]\nverify = [{ path = \"/a\" }]\nresources = { cpu = \"0.5\", memory-limit = \"64MiB\" }\nkubernetes = { namespace = \"one\", drain = \"1s\" }\n",
+        "registry = \"127.0.0.1:5000/shop\"\n[build-args]\nDB_HOST = \"x\"\n[deploy]\ndriver = \"gitops\"\naccept = [\"verify-none\"]\nverify = [{ path = \"/a\" }]\nresources = { cpu = \"0.5\", memory-limit = \"64MiB\" }\nkubernetes = { namespace = \"one\", drain = \"1s\" }\n",
     )
     .file(
         "environments/prod.toml",
@@ -28,7 +28,7 @@ fn the_nearest_word_counts_and_the_rest_has_defaults() {
     assert_eq!(settings.max_age, Duration::from_secs(7 * 86_400));
     let prod = environment(&config, "prod").unwrap();
     let settings = resolve::deploy(&prod);
-    assert_eq!(settings.driver, Some(DriverName::Docker));
+    assert_eq!(settings.driver, Some(DriverName::Gitops));
     assert!(settings.require_approval);
     assert_eq!(settings.accept, [Gap::VerifyNone].into());
     let gateway = resolve::workload(&prod, &config.services["gateway"]);
@@ -44,7 +44,7 @@ fn the_nearest_word_counts_and_the_rest_has_defaults() {
     assert_eq!(orders.kubernetes.drain.unwrap().value, Duration::from_secs(1));
     assert_eq!(settings.kubernetes.namespace.as_ref().unwrap().value, "one");
     let remote = environment(&config, "dev").unwrap();
-    assert_eq!(resolve::deploy(&remote).driver, Some(DriverName::Docker));
+    assert_eq!(resolve::deploy(&remote).driver, Some(DriverName::Gitops));
 }
 
 #[test]
@@ -72,17 +72,21 @@ fn faults_of_deploy_are_located() {
 #[test]
 fn faults_of_canaries_and_autoscalers_are_located() {
     let text = Repository::with(
-        "[deploy.canary]\nsteps = [10, 5, 100]\n[deploy.kubernetes]\nautoscale = { min = 5, max = 2, cpu = 0 }\n",
+        "[deploy]\nreplicas = 3\n[deploy.canary]\nsteps = [10, 5, 100]\n[deploy.kubernetes]\nautoscale = { min = 5, max = 2, cpu = 0 }\n",
     )
-    .file("environments/dev.toml", "registry = \"127.0.0.1:5000/shop\"\n[deploy]\ndriver = \"docker\"\n")
-    .file("environments/local.toml", "")
+    .file("environments/dev.toml", "registry = \"127.0.0.1:5000/shop\"\n[deploy]\ndriver = \"docker\"\nreplicas = 2\n")
+    .file("environments/qa.toml", "inherits = \"dev\"\n[deploy]\ndriver = \"compose\"\nreplicas = 1\n")
+    .file("environments/local.toml", "[services.gateway.deploy]\nreplicas = 0\n")
     .faults();
+    assert!(!text.contains("the driver `compose` runs one"), "{text}");
     for part in [
         "the steps of a canary rise",
         "100 is no part of the requests",
         "more replicas at least than at most",
         "nothing can be scaled by 0",
         "the driver `docker` does no canaries",
+        "the driver `docker` runs one of each service",
+        "the driver `process` runs one of each service",
     ] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
