@@ -33,7 +33,6 @@ use crate::config::values::{
     SECRET_ID, SERVICE, TAG_FORM, TRIVY_VERSION, USER, VARIABLE, VERSION,
 };
 use crate::diagnostic::{Place, Source};
-use crate::host::http::Scheme;
 use crate::oci::types::Digest;
 use crate::plan::Stage;
 use crate::platform::Platform;
@@ -138,9 +137,9 @@ table! {
 pub enum Registry {
     /// `oci:DIR`, relative to the root.
     Layouts(PathBuf),
-    /// `HOST[:PORT]/PATH`, images are `HOST/PATH/SERVICE`. `scheme`: written before it, which declares that a
-    /// host is without TLS, or that one on loopback has it.
-    Remote { host: String, path: String, scheme: Option<Scheme> },
+    /// `HOST[:PORT]/PATH`, images are `HOST/PATH/SERVICE`. `tls`: declared by `http://` or `https://` before it, for a
+    /// host without TLS and for one on loopback that has it.
+    Remote { host: String, path: String, tls: Option<bool> },
 }
 
 table! {

@@ -7,7 +7,6 @@ use crate::config::bases::Unpinned;
 use crate::config::read::{Complaint, Faults, Node, Rule, Value, integer};
 use crate::config::{Base, BuildArg, Compression, Located, Registry, SecretSource, template};
 use crate::diagnostic::{Diagnostic, Place, did_you_mean, quoted};
-use crate::host::http::Scheme;
 use crate::oci::types::Digest;
 use crate::platform::Platform;
 use toml::de::DeValue;
@@ -433,9 +432,9 @@ pub(crate) fn registry(text: &str) -> Result<Registry, Complaint> {
     if let Some(folder) = text.strip_prefix("oci:") {
         return Ok(Registry::Layouts(layout(folder)?));
     }
-    let schemes = [("http://", Some(Scheme::Http)), ("https://", Some(Scheme::Https))];
-    let declared = schemes.iter().find_map(|(lead, scheme)| Some((text.strip_prefix(lead)?, *scheme)));
-    let (rest, scheme) = declared.unwrap_or((text, None));
+    let schemes = [("http://", false), ("https://", true)];
+    let declared = schemes.iter().find_map(|(scheme, tls)| Some((text.strip_prefix(scheme)?, Some(*tls))));
+    let (rest, tls) = declared.unwrap_or((text, None));
     if rest.contains('@') || split_tag(rest).1.is_some() {
         return Err(Complaint::new(format!("{} has a tag, a digest or a user", quoted(text)))
             .hint("write `HOST/PATH` alone: versions are the tags, credentials come from docker's config"));
@@ -443,7 +442,7 @@ pub(crate) fn registry(text: &str) -> Result<Registry, Complaint> {
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     check_host(host)?;
     check_path(path)?;
-    Ok(Registry::Remote { host: host.to_owned(), path: path.to_owned(), scheme })
+    Ok(Registry::Remote { host: host.to_owned(), path: path.to_owned(), tls })
 }
 
 pub(crate) fn base(text: &str) -> Result<Base, Complaint> {

@@ -15,7 +15,7 @@ use super::types::{Descriptor, Digest, Index, media_type};
 use crate::cancel::Cancel;
 use crate::config::Registry;
 use crate::fault::{Exit, Fault};
-use crate::host::http::Schemes;
+use crate::host::http::{Scheme, Schemes};
 
 /// One service's place in a release registry.
 #[derive(Clone, Debug)]
@@ -85,7 +85,9 @@ pub fn repository(host: &str, path: &str, service: &str) -> anyhow::Result<Repos
 /// What registries' values declare of their hosts: for [`super::registry::Options`].
 pub fn declared_schemes<'a>(registries: impl IntoIterator<Item = &'a Registry>) -> Schemes {
     let declared = |registry: &Registry| match registry {
-        Registry::Remote { host, scheme, .. } => Some((host.clone(), (*scheme)?)),
+        Registry::Remote { host, tls, .. } => {
+            Some((host.clone(), if (*tls)? { Scheme::Https } else { Scheme::Http }))
+        }
         Registry::Layouts(_) => None,
     };
     registries.into_iter().filter_map(declared).collect()

@@ -35,7 +35,7 @@ fn a_child_is_over_its_parent_and_a_service_over_both() {
     let config = repository().config();
     let prod = environment(&config, "prod").unwrap();
     assert_eq!(prod.chain, ["prod", "dev"]);
-    let registry = Registry::Remote { host: "127.0.0.1:5000".into(), path: "shop".into(), scheme: None };
+    let registry = Registry::Remote { host: "127.0.0.1:5000".into(), path: "shop".into(), tls: None };
     assert_eq!(prod.registry, registry);
     let (gateway, orders) = (&config.services["gateway"], &config.services["orders"]);
     assert_eq!(
