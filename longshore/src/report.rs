@@ -43,6 +43,11 @@ pub enum Tools {
 /// Where a reporter writes.
 pub type Writer = Box<dyn Write>;
 
+/// How what is written to this process's stderr is painted.
+pub fn colour(choice: ColorChoice, environment: &Environment) -> Colour {
+    Colour::choose(choice, environment, std::io::stderr().is_terminal())
+}
+
 /// The reporter that the user asked for, on this process's stderr (JSON: stdout).
 pub fn open(
     choice: ProgressChoice,

@@ -109,10 +109,7 @@ const RULES: &[Rule] = &[
         words: &["io::stdout", "io::stderr", "println!", "eprintln!", "print!("],
         of: &[],
         doors: &["report.rs", "report/"],
-        exceptions: &[
-            ("cli/pipeline.rs", "asks whether stderr is a terminal"),
-            ("cli/run.rs", "asks whether stderr is a terminal"),
-        ],
+        exceptions: &[],
     },
     Rule {
         what: "asks Git: `facts::git` does",

@@ -1,13 +1,11 @@
 //! `check`: every fault of every file of the configuration.
 
-use std::io::IsTerminal as _;
-
 use super::Global;
 use crate::cancel::Cancel;
 use crate::config;
 use crate::diagnostic::{Diagnostic, Diagnostics, render_all};
 use crate::host::environment::Environment;
-use crate::report::{self, style::Colour};
+use crate::report;
 use crate::resolve;
 use crate::session::place;
 use crate::stage::image::dockerfile::sent;
@@ -26,7 +24,7 @@ pub fn check(global: &Global, environment: Environment, cancel: &Cancel) -> anyh
     let mut told = diagnostics;
     told.extend(of_dockerfiles(&config, &workspace, cancel)?);
     if !told.is_empty() {
-        let colour = Colour::choose(global.color, &environment, std::io::stderr().is_terminal());
+        let colour = report::colour(global.color, &environment);
         report::note(&render_all(&told, colour));
     }
     report::result(&format!(

@@ -1,6 +1,5 @@
 //! The commands that run stages, on a terminal and in CI.
 
-use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use super::shared;
@@ -23,7 +22,7 @@ use crate::journal::{self, Journal};
 use crate::pipeline::{Order, make_folders, prepare};
 use crate::plan::{Job, Plan, Stage};
 use crate::release::decide::Goal;
-use crate::report::{self, plan as render, style::Colour};
+use crate::report::{self, plan as render};
 use crate::results;
 use crate::session::Session;
 use crate::stage::{Action, Finish, Outputs, Progress, Scope, ToolPaths};
@@ -194,10 +193,7 @@ pub(super) fn reap(session: &Session) {
 /// What the user should know of the configuration.
 pub(super) fn warnings(session: &Session, global: &Global) {
     if !session.warnings.is_empty() {
-        report::note(&render_all(
-            &session.warnings,
-            Colour::choose(global.color, &session.environment, std::io::stderr().is_terminal()),
-        ));
+        report::note(&render_all(&session.warnings, report::colour(global.color, &session.environment)));
     }
 }
 

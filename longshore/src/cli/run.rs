@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
@@ -49,7 +48,7 @@ pub(crate) fn run(own: &[Extension], words: impl IntoIterator<Item = OsString>) 
             return if error.use_stderr() { Exit::Usage as u8 } else { 0 };
         }
     };
-    let colour = Colour::choose(global.color, &environment, std::io::stderr().is_terminal());
+    let colour = report::colour(global.color, &environment);
     let cancel = Cancel::default();
     // Without a handler a signal ends this process at once, and the next run cleans up after it.
     let _signals = Signals::listen(&cancel);

@@ -1,7 +1,8 @@
-//! `cache-from` and `cache-to`, as the engines take them. Pure but for a look at the folder that is to be
-//! written. A cache that can't be exported costs a warning: the image is none the worse for it.
+//! `cache-from` and `cache-to`, as the engines take them, and whether a folder among them can be written. A cache that can't be exported costs a warning: the image is none the worse for it.
 
 use std::path::Path;
+
+use crate::host::files;
 
 /// What buildx is told to export to, and why the others are left out.
 pub(super) fn exports(asked: &[String], root: &Path) -> (Vec<String>, Vec<String>) {
@@ -10,7 +11,7 @@ pub(super) fn exports(asked: &[String], root: &Path) -> (Vec<String>, Vec<String
         if let Some(folder) = folder(cache)
             && let Err(error) = writable(&root.join(folder))
         {
-            lost.push(format!("`{folder}` can't be written: {error}"));
+            lost.push(format!("`{folder}` can't be written: {error:#}"));
             continue;
         }
         told.push(forgiving(cache));
@@ -34,9 +35,10 @@ fn folder(cache: &str) -> Option<&str> {
     parts.find_map(|part| part.strip_prefix("dest=")).filter(|_| local)
 }
 
-fn writable(folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    tempfile::tempfile_in(folder).map(drop)
+fn writable(folder: &Path) -> anyhow::Result<()> {
+    files::make_folder(folder)?;
+    tempfile::tempfile_in(folder)?;
+    Ok(())
 }
 
 /// What BuildKit's plain output says of an export that failed in a build that did not.
