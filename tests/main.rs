@@ -42,6 +42,7 @@ mod reproduce;
 mod rollouts;
 mod samples;
 mod self_check;
+mod shared_cache;
 mod shop;
 mod stages;
 mod status;

@@ -1,42 +1,39 @@
 //! Whatever is done to a repository, what comes out of the cache is what a build without it makes.
 //!
 //! `LONGSHORE_PROPERTY_STEPS` says how many steps are tried (a few unless it is set), and
-//! `LONGSHORE_PROPERTY_SEED` repeats a run: a failure names its seed. `LONGSHORE_PROPERTY_SECONDS` says for how long
-//! processes share a cache that is harmed meanwhile (20 unless it is set).
+//! `LONGSHORE_PROPERTY_SEED` repeats a run: a failure names its seed.
 
 #![expect(clippy::disallowed_methods, reason = "a seed, and the time of a touched file")]
 #![expect(clippy::print_stderr, reason = "how far it went")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::repository::Repository;
 use crate::tool::variable;
 
 /// Numbers that look random and follow from a seed (xorshift64*, Vigna 2014).
 #[derive(Debug)]
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
     }
 
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     variable(name).map_or(default, |value| value.to_str().unwrap().parse().unwrap())
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     number("LONGSHORE_PROPERTY_SEED", time.as_nanos() as u64 | 1)
 }
@@ -44,8 +41,8 @@ fn seed() -> u64 {
 /// A repository whose module lies in `svc/`, with two services, four packages, one of which embeds files, and
 /// a module in a folder that `replace` names. Every file's number reaches the services' executables.
 #[derive(Debug)]
-struct Module {
-    shop: Repository,
+pub(crate) struct Module {
+    pub(crate) shop: Repository,
     settings: BTreeMap<&'static str, &'static str>,
     /// Whole former states of `svc/` and `third/`.
     states: Vec<BTreeMap<PathBuf, Vec<u8>>>,
@@ -53,7 +50,7 @@ struct Module {
 }
 
 impl Module {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let shop = Repository::empty();
         shop.write("svc/go.mod", "module example.com/svc\n\ngo 1.26.0\n\nrequire example.com/third v1.0.0\n\nreplace example.com/third => ../third\n");
         for folder in ["third", "other"] {
@@ -111,7 +108,7 @@ impl Module {
     }
 
     /// One random change; gives its name.
-    fn step(&mut self) -> String {
+    pub(crate) fn step(&mut self) -> String {
         if self.random.below(4) == 0 {
             self.remember();
         }
@@ -303,7 +300,7 @@ impl Module {
     }
 
     /// What `build` leaves: the digest of each executable, or nothing where it fails.
-    fn cached(&self) -> Option<BTreeMap<String, String>> {
+    pub(crate) fn cached(&self) -> Option<BTreeMap<String, String>> {
         let run = self.shop.longshore(&["build", "--all", "--progress", "quiet"]);
         if run.code == 1 {
             return None;
@@ -322,7 +319,7 @@ impl Module {
     }
 
     /// What `go build` alone makes.
-    fn fresh(&self) -> Option<BTreeMap<String, String>> {
+    pub(crate) fn fresh(&self) -> Option<BTreeMap<String, String>> {
         let folder = tempfile::tempdir().unwrap();
         let mut go = self.shop.prepared("go");
         let work = self.shop.path("go.work");
@@ -411,98 +408,4 @@ fn what_the_cache_gives_is_what_a_fresh_build_makes() {
     }
     assert!(built * 2 >= steps, "only {built} of {steps} states compile: seed {seed}");
     eprintln!("{steps} steps, {built} of them with executables, seed {seed}");
-}
-
-#[test]
-fn sixteen_processes_a_vandal_and_an_evictor_share_one_cache() {
-    let seed = seed();
-    let end = Instant::now() + Duration::from_secs(number("LONGSHORE_PROPERTY_SECONDS", 20));
-    let home = tempfile::tempdir().unwrap();
-    let store = home.path().join("longshore/store");
-    let ended = AtomicBool::new(false);
-    // Until all workers have ended; gives how often it did something.
-    let meanwhile = |pause: u64, work: &mut dyn FnMut() -> bool| {
-        let mut count = 0;
-        while !ended.load(Ordering::Relaxed) {
-            count += usize::from(work());
-            std::thread::sleep(Duration::from_millis(pause));
-        }
-        count
-    };
-    std::thread::scope(|threads| {
-        let vandal = threads.spawn(|| {
-            let mut random = Random(seed);
-            meanwhile(20, &mut || harm(&store, &mut random))
-        });
-        let evictor = threads.spawn(|| {
-            let mut random = Random(seed ^ 0x5555);
-            let shop = Repository::new().env("XDG_CACHE_HOME", home.path());
-            meanwhile(200, &mut || {
-                let size = format!("{}kB", random.below(8000));
-                let run = shop.longshore(&["clean", "--max-size", &size]).code(0);
-                !run.stdout.starts_with("removed 0 files")
-            })
-        });
-        let workers: Vec<_> = (0..16)
-            .map(|worker| {
-                let home = &home;
-                threads.spawn(move || {
-                    // Two share each history, so that one finds what the other has made.
-                    let mut module = Module::new(seed.wrapping_add(worker / 2) | 1);
-                    module.shop = module.shop.env("XDG_CACHE_HOME", home.path());
-                    let mut rounds = 0;
-                    while rounds == 0 || Instant::now() < end {
-                        let done = module.step();
-                        assert_eq!(
-                            module.cached(),
-                            module.fresh(),
-                            "seed {seed}, worker {worker}, round {rounds}: {done}"
-                        );
-                        rounds += 1;
-                    }
-                    rounds
-                })
-            })
-            .collect();
-        let rounds: Vec<_> = workers.into_iter().map(|worker| worker.join().ok()).collect();
-        ended.store(true, Ordering::Relaxed);
-        let (harmed, evicted) = (vandal.join().unwrap(), evictor.join().unwrap());
-        assert!(rounds.iter().all(Option::is_some), "a worker with a wrong result");
-        let rounds: usize = rounds.into_iter().flatten().sum();
-        assert!(harmed > 0 && evicted > 0, "nothing was harmed ({harmed}) or evicted ({evicted})");
-        eprintln!(
-            "16 processes, {rounds} rounds, {harmed} files harmed, evicted {evicted} times, seed {seed}"
-        );
-    });
-}
-
-/// Changes a byte of a file of the cache, cuts it off or removes it.
-fn harm(store: &Path, random: &mut Random) -> bool {
-    let mut files = Vec::new();
-    let mut waiting = vec![store.to_owned()];
-    while let Some(folder) = waiting.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.path().is_dir() { waiting.push(entry.path()) } else { files.push(entry.path()) }
-        }
-    }
-    if files.is_empty() {
-        return false;
-    }
-    let path = random.pick(&files).clone();
-    let Ok(mut bytes) = std::fs::read(&path) else { return false };
-    if bytes.is_empty() {
-        return false;
-    }
-    match random.below(3) {
-        0 => std::fs::remove_file(&path).is_ok(),
-        1 => std::fs::File::options()
-            .write(true)
-            .open(&path)
-            .is_ok_and(|file| file.set_len(bytes.len() as u64 / 2).is_ok()),
-        _ => {
-            let at = random.below(bytes.len());
-            bytes[at] ^= 1 << random.below(8);
-            std::fs::write(&path, bytes).is_ok()
-        }
-    }
 }
