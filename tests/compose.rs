@@ -123,6 +123,7 @@ fn what_compose_can_not_do_is_said() {
     let Some(shop) = Shop::new("secrets = \"variables\"\nfiles = [\"gone.yaml\"]\n") else { return };
     let repository = &shop.repository;
     shop.release("os.Getenv(\"APP_ENV\")", "os.Getenv(\"TOKEN\"), os.Getenv(\"KEY\")");
+    repository.longshore(&["check"]).code(2).stderr_has("could not read `gone.yaml`");
     repository
         .longshore(&["deploy"])
         .code(2)

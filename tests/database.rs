@@ -24,6 +24,13 @@ pub(crate) fn database() -> PathBuf {
     MADE.get_or_init(make).clone()
 }
 
+/// As [`database`], without one of its facts, in `folder`: as it was before that was published.
+pub(crate) fn without(id: &str, folder: &Path) {
+    let program = database().join("make-db");
+    let earlier = ["-updated", "2026-01-01T00:00:00Z", "-without", id, "-out"];
+    succeed(command(&program).args(earlier).arg(folder.join("db")));
+}
+
 /// Whether this machine has the scanner and can make a database; says so where it can't.
 pub(crate) fn scanner() -> Option<PathBuf> {
     tool::trivy().map(|_| database())

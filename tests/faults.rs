@@ -5,6 +5,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::repository::Repository;
+
 /// What happens to one request.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
@@ -148,4 +150,46 @@ fn copy(from: &mut TcpStream, to: &mut TcpStream, limit: u64) -> bool {
         }
     }
     false
+}
+
+#[test]
+fn files_that_a_deploy_is_made_of_are_checked_with_the_rest() {
+    let shop = Repository::new();
+    shop.write("environments/prod.toml", "registry = \"r.example.com/x\"\n[deploy]\ndriver = \"kubernetes\"\n[deploy.kubernetes]\noverlays = [\"deploy/all.yaml\", \"deploy/gone.yaml\"]\n");
+    shop.write(
+        "environments/local.toml",
+        "[deploy]\ndriver = \"compose\"\ncompose = { files = [\"gone.yaml\"] }\n",
+    );
+    shop.write("deploy/all.yaml", "kind: Deployment\nspec: [\n");
+    let run = shop
+        .longshore(&["check"])
+        .code(2)
+        .stderr_has("deploy/all.yaml:3:1")
+        .stderr_has("could not read `deploy/gone.yaml`")
+        .stderr_has("could not read `gone.yaml`");
+    assert_eq!(run.stderr.matches("could not read").count(), 2, "each once: {run}");
+    if crate::tool::tool("kubectl").is_none() {
+        return;
+    }
+    // A folder of Kustomize, and one that can't be built.
+    shop.write("deploy/kustomization.yaml", "resources: [quota.yaml]\nnamePrefix: my-\n");
+    shop.write(
+        "deploy/quota.yaml",
+        "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: quota}\nspec: {hard: {pods: 4}}\n",
+    );
+    let own = "[services.api.deploy.kubernetes]\nkustomize = \"deploy\"\n";
+    shop.write(
+        "environments/prod.toml",
+        format!("registry = \"r.example.com/x\"\n[deploy]\ndriver = \"kubernetes\"\n{own}"),
+    );
+    shop.write("environments/local.toml", "");
+    shop.longshore(&["check"]).code(0);
+    shop.edit("deploy/kustomization.yaml", "quota.yaml", "gone.yaml");
+    shop.longshore(&["check"])
+        .code(2)
+        .stderr_has("`deploy` can't be built")
+        .stderr_has("environments/prod.toml:5:13");
+    shop.edit("deploy/kustomization.yaml", "gone.yaml", "quota.yaml");
+    shop.edit("deploy/quota.yaml", "kind: ResourceQuota", "kind: [");
+    shop.longshore(&["check"]).code(2);
 }

@@ -124,7 +124,7 @@ fn every_failure_is_repeated_at_the_end() {
 }
 
 /// Makes `web` depend on a module with a known critical advisory.
-fn make_vulnerable(shop: &Repository) {
+pub(crate) fn make_vulnerable(shop: &Repository) {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/vulnerable");
     for (from, to) in [("main.go", "cmd/web/main.go"), ("go.sum", "go.sum")] {
         shop.write(to, std::fs::read(fixture.join(from)).unwrap());

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use crate::database;
 use crate::deploy::get;
+use crate::gates::make_vulnerable;
 use crate::process::succeed;
 use crate::registry::Registry;
 use crate::repository::{Repository, Run};
@@ -122,4 +124,28 @@ fn an_old_scan_bars_promotion_until_it_is_made_again() {
     // From a rehearsal nothing leads to where others are.
     shop.run(&["promote", "--from", "local", "--to", "prod"]).code(2).stderr_has("no ledger in common");
     shop.run(&["promote", "--from", "prod", "--to", "prod"]).code(2).stderr_has("the same environment");
+}
+
+#[test]
+fn a_scan_of_what_runs_says_what_is_new_since_its_release() {
+    let Some(registry) = Registry::start() else { return };
+    let Some(shop) = shop_with(&registry).scanner() else { return };
+    let id = "CVE-2020-26160";
+    let earlier = tempfile::tempdir().unwrap();
+    database::without(id, earlier.path());
+    shop.append("environments/dev.toml", "[deploy]\ndriver = \"process\"\ntimeout = \"30s\"\n");
+    make_vulnerable(&shop);
+    shop.edit("cmd/api/main.go", "\t\"time\"\n", "\t\"time\"\n\n\t_ \"github.com/dgrijalva/jwt-go\"\n");
+    shop.commit("fix: one that uses it");
+    shop.git(["push", "--quiet", "origin", "main"]);
+    let shop = shop.env("TRIVY_CACHE_DIR", earlier.path());
+    shop.longshore(&["release", "--env", "dev", "--skip", "lint,test,verify", "api"]).code(0);
+    shop.longshore(&["deploy", "--env", "dev", "api"]).code(0);
+    let scan = ["scan", "--deployed", "--env", "dev"];
+    shop.longshore(&scan).code(0).stderr_has("api 0.1.0 linux/amd64: nothing new since it was released");
+    let shop = shop.env("TRIVY_CACHE_DIR", database::database());
+    let new =
+        format!("api 0.1.0 linux/amd64: new since it was released: {id} in github.com/dgrijalva/jwt-go");
+    shop.longshore(&scan).code(3).stderr_has(&new);
+    shop.longshore(&["down", "--env", "dev"]).code(0);
 }

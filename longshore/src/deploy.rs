@@ -14,6 +14,7 @@ pub mod health;
 pub mod image;
 pub mod kubernetes;
 pub mod metrics;
+pub mod options;
 pub mod process;
 pub mod promotion;
 pub mod record;

@@ -73,6 +73,9 @@ pub struct Record<V> {
     pub key: Option<String>,
     /// In a few words, for a summary.
     pub note: String,
+    /// Of a scan: all that it found, as `CVE-2026-1 in MODULE VERSION`; absent: not written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<BTreeSet<String>>,
     /// What the user is to know although it stops nothing: said again when the verdict is used again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -277,6 +280,7 @@ mod tests {
             database: Some("2026-11-21T06:00:00Z".to_owned()),
             key: Some("key".to_owned()),
             note: "no findings".to_owned(),
+            findings: Some(BTreeSet::new()),
             warnings: Vec::new(),
             at: "2026-11-21T06:30:00Z".to_owned(),
         }

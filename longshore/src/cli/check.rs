@@ -1,8 +1,9 @@
-//! `check`: every fault of every file of the configuration.
+//! `check`: every fault of every file of the configuration, and of the files that it names.
 
 use super::Global;
 use crate::cancel::Cancel;
 use crate::config;
+use crate::deploy::options;
 use crate::diagnostic::{Diagnostic, Diagnostics, render_all};
 use crate::host::environment::Environment;
 use crate::report;
@@ -21,6 +22,10 @@ pub fn check(global: &Global, environment: Environment, cancel: &Cancel) -> anyh
     let file = crate::session::pipeline(global, &workspace)?;
     let (config, diagnostics) = config::check(&workspace.root, &file)?;
     let Some(config) = config else { return Err(Diagnostics(diagnostics).into()) };
+    let faults = options::faults(&config, cancel)?;
+    if !faults.is_empty() {
+        return Err(Diagnostics(faults).into());
+    }
     let mut told = diagnostics;
     told.extend(of_dockerfiles(&config, &workspace, cancel)?);
     if !told.is_empty() {

@@ -1,6 +1,6 @@
 //! `scan --deployed`: what an environment runs is scanned again, by digest, with today's database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::pipeline::{Stages, install, options, shown};
 use super::{Global, StageArgs};
@@ -21,6 +21,18 @@ use crate::stage::scan::ScanSpec;
 use crate::stage::{Action, Output, Outputs};
 use crate::verdict::{self, Scan};
 
+/// A manifest that runs.
+#[derive(Debug)]
+struct Scanned {
+    /// `api 0.1.0 linux/amd64`
+    title: String,
+    digest: Digest,
+    /// The neutral manifest that it is of.
+    neutral: Digest,
+    /// What was found when that was released.
+    before: Option<BTreeSet<String>>,
+}
+
 /// Scans and writes down what was found.
 ///
 /// # Errors
@@ -38,8 +50,7 @@ pub fn rescan(
     let state = if session.offline { book.here()? } else { book.look()? };
     let outputs = Outputs::default();
     let mut plan = Plan { jobs: Vec::new() };
-    // What runs, and the neutral manifest that it is of.
-    let mut scanned: Vec<(Digest, Digest)> = Vec::new();
+    let mut scanned: Vec<Scanned> = Vec::new();
     for (service, standing) in &state.services {
         let Some(running) = &standing.current else { continue };
         let wanted = args.selection.services.is_empty() || args.selection.services.contains(service);
@@ -50,8 +61,13 @@ pub fn rescan(
         let record = site.release(service, &workload.version)?;
         for platform in workload.image.platforms.keys() {
             let output = site.store.manifest(workload, platform)?;
-            let neutral = record.platforms.get(platform).map(|platform| platform.digest.clone());
-            scanned.push((output.digest.clone(), neutral.unwrap_or_else(|| output.digest.clone())));
+            let released = record.platforms.get(platform);
+            scanned.push(Scanned {
+                title: format!("{service} {} {platform}", workload.version),
+                digest: output.digest.clone(),
+                neutral: released.map_or_else(|| output.digest.clone(), |released| released.digest.clone()),
+                before: released.and_then(|released| released.findings.clone()),
+            });
             let image = JobId::new(Stage::Image, &[service, &platform.to_string()]);
             outputs.set(image.clone(), Output::Manifest(output));
             let from_dockerfile =
@@ -114,11 +130,12 @@ fn run(session: &Session, global: &Global, plan: &Plan<Action>, outputs: &Output
 }
 
 /// Writes the verdicts into the environment's ledger: a promotion asks for them.
-fn note(site: &Site<'_>, scanned: &[(Digest, Digest)]) -> anyhow::Result<()> {
+fn note(site: &Site<'_>, scanned: &[Scanned]) -> anyhow::Result<()> {
     let mut scans = BTreeMap::new();
-    for (digest, neutral) in scanned {
+    for Scanned { title, digest, neutral, before } in scanned {
         let record = verdict::read::<Scan>(&site.session.workspace.verdicts(), digest)?;
         let Some(record) = record else { continue };
+        report::note(&since(title, before.as_ref(), record.findings.as_ref()));
         let rescan = Rescan {
             verdict: record.verdict,
             database: record.database,
@@ -133,4 +150,39 @@ fn note(site: &Site<'_>, scanned: &[(Digest, Digest)]) -> anyhow::Result<()> {
         state.scans.extend(scans.clone());
         Ok(state.scans != before)
     })
+}
+
+/// What a scan found that the one of the release did not, for eyes.
+fn since(title: &str, before: Option<&BTreeSet<String>>, now: Option<&BTreeSet<String>>) -> String {
+    let (Some(before), Some(now)) = (before, now) else {
+        return format!("{title}: what was found when it was released is not recorded");
+    };
+    let list = |one: &BTreeSet<String>, other: &BTreeSet<String>| {
+        one.difference(other).map(String::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let (new, gone) = (list(now, before), list(before, now));
+    let mut text = match new.is_empty() {
+        true => format!("{title}: nothing new since it was released"),
+        false => format!("{title}: new since it was released: {new}"),
+    };
+    if !gone.is_empty() {
+        text.push_str(&format!("; not found any more: {gone}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_new_is_told_apart_from_what_was_known() {
+        let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let say = |before: &[&str], now: &[&str]| since("api", Some(&of(before)), Some(&of(now)));
+        assert_eq!(say(&["A in x"], &["A in x"]), "api: nothing new since it was released");
+        assert_eq!(say(&["A in x"], &["A in x", "B in y"]), "api: new since it was released: B in y");
+        let gone = "api: nothing new since it was released; not found any more: A in x";
+        assert_eq!(say(&["A in x"], &[]), gone);
+        assert!(since("api", None, Some(&of(&[]))).contains("is not recorded"));
+    }
 }

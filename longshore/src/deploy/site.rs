@@ -8,11 +8,12 @@ use semver::Version;
 use crate::config::deploy::DriverName;
 use crate::config::{self, EffectiveEnvironment, Registry, SecretSource};
 use crate::deploy::book::Book;
-use crate::deploy::compose::{self, Compose};
+use crate::deploy::compose::Compose;
 use crate::deploy::docker::Docker;
 use crate::deploy::gitops::Gitops;
 use crate::deploy::image::{Made, Store};
-use crate::deploy::kubernetes::{self, Kubernetes};
+use crate::deploy::kubernetes::Kubernetes;
+use crate::deploy::options;
 use crate::deploy::process::Processes;
 use crate::deploy::record::{Holder, Origin};
 use crate::deploy::workload::Workload;
@@ -281,28 +282,8 @@ impl<'a> Site<'a> {
             replicas: if self.settings.driver.is_some_and(DriverName::is_single) { 1 } else { own.replicas },
             resources: own.resources.clone(),
             labels: own.labels.clone(),
-            options: self.options(own)?,
+            options: options::options(&self.session.config, &self.settings, own, &self.session.cancel)?,
         })
-    }
-
-    /// What the environment's driver has to know of a service, besides what every driver does.
-    fn options(&self, own: &WorkloadSettings) -> anyhow::Result<serde_json::Value> {
-        match self.settings.driver {
-            Some(DriverName::Kubernetes | DriverName::Gitops) => {}
-            Some(DriverName::Compose) => {
-                let options = compose::options(&self.settings.compose, &self.session.config.root)?;
-                return Ok(serde_json::to_value(options)?);
-            }
-            Some(DriverName::Process | DriverName::Docker) | None => return Ok(serde_json::Value::Null),
-        }
-        let given = kubernetes::options::Given {
-            manifests: &own.kubernetes,
-            canary: &own.canary,
-            own: &own.own_kubernetes,
-            services: &self.session.config.services.keys().cloned().collect(),
-            root: &self.session.config.root,
-        };
-        Ok(serde_json::to_value(kubernetes::options::options(given, &self.session.cancel)?)?)
     }
 
     /// Until a service is healthy and verified.

@@ -1,6 +1,6 @@
 //! What is written down of a release.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use semver::Version;
@@ -74,6 +74,9 @@ pub struct PlatformRecord {
     /// Of the vulnerability database that the scan judged by: its `UpdatedAt` (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
+    /// All that the scan found, as `CVE-2026-1 in MODULE VERSION`; absent in records of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<BTreeSet<String>>,
 }
 
 impl ReleaseRecord {

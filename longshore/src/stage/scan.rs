@@ -173,6 +173,7 @@ pub fn run(spec: &ScanSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
         database: database.map(|database| database.updated_at.clone()),
         key: Some(key),
         note: judgement.note(),
+        findings: Some(judgement.names()),
         warnings: judgement.warnings.clone(),
         at: clock::rfc3339(now),
     };

@@ -172,6 +172,7 @@ fn wanted(spec: &TagSpec, git: &Git, scope: &Scope<'_>) -> anyhow::Result<Vec<Re
                 config: manifest.config,
                 size: manifest.size,
                 database: scan.as_ref().and_then(|record| record.database.clone()),
+                findings: scan.as_ref().and_then(|record| record.findings.clone()),
                 scan: scan.map_or(verdict::Scan::None, |record| record.verdict),
                 verify: verify.map_or(verdict::Verify::None, |record| record.verdict),
             };

@@ -160,6 +160,7 @@ pub fn run(spec: &VerifySpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
             database: None,
             key: Some(key.clone()),
             note,
+            findings: None,
             warnings: Vec::new(),
             at: clock::rfc3339(clock::now()),
         };

@@ -124,6 +124,7 @@ pub(crate) fn record(service: &str, version: &str, commit: &CommitId) -> Release
     let digest = Digest::of(format!("{service} {version}").as_bytes());
     let image = PlatformRecord {
         database: None,
+        findings: None,
         digest: digest.clone(),
         config: digest.clone(),
         size: 1234,

@@ -17,6 +17,7 @@ fn platform(scan: Scan, verify: Verify) -> PlatformRecord {
         scan,
         verify,
         database: Some("1970-01-02T00:00:00.123456789Z".to_owned()),
+        findings: None,
     }
 }
 

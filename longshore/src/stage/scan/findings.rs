@@ -57,6 +57,12 @@ impl Judgement {
         self.findings.iter().filter(|finding| finding.standing == Standing::Fails).collect()
     }
 
+    /// `CVE-2026-1 in MODULE VERSION`, of all of them.
+    pub fn names(&self) -> BTreeSet<String> {
+        let place = |finding: &Finding| finding.path.last().cloned().unwrap_or_default();
+        self.findings.iter().map(|finding| format!("{} in {}", finding.id, place(finding))).collect()
+    }
+
     /// "no findings", "2 findings, 1 ignored".
     pub fn note(&self) -> String {
         let count = self.findings.len();
