@@ -345,3 +345,58 @@ fn a_registry_is_a_shared_cache() {
     shop.edit("pipeline.toml", "registry = \"127", "remote = \"http://127.0.0.1:1\"\nregistry = \"127");
     shop.longshore(&["check"]).code(2).stderr_has("there are two shared caches");
 }
+
+#[test]
+fn gos_own_cache_lies_in_the_store_and_what_is_harmed_there_is_compiled_again() {
+    let shop = shop("http://127.0.0.1:1");
+    image(&shop);
+    let digest = shop.digest("api");
+    let pipeline = shop.read("pipeline.toml");
+    let remote = pipeline.lines().filter(|line| !line.starts_with("remote") && !line.starts_with("trust"));
+    shop.write(
+        "pipeline.toml",
+        remote.collect::<Vec<_>>().join("\n").replace("[cache]", "[cache]\ngo = true"),
+    );
+    let own = tempfile::tempdir().unwrap();
+    let store = shop.cache().join("longshore/store");
+    let shop = shop.env("GOCACHE", own.path());
+    let files = |folder: &str| -> Vec<PathBuf> {
+        let below = std::fs::read_dir(store.join(folder)).into_iter().flatten().flatten();
+        below
+            .filter_map(|entry| std::fs::read_dir(entry.path()).ok())
+            .flatten()
+            .flatten()
+            .map(|file| file.path())
+            .collect()
+    };
+    // All of it is compiled, the standard library too, and kept in the store alone.
+    elsewhere(&shop);
+    image(&shop);
+    assert_eq!(shop.digest("api"), digest);
+    let (entries, kept) = (files("go-v1").len(), files("sha256").len());
+    assert!(entries > 20, "{entries}");
+    // Beside its index of sources, of which no key is made, Go keeps nothing itself.
+    let own = std::fs::read_dir(own.path()).unwrap().flatten();
+    let own = own.filter_map(|entry| std::fs::read_dir(entry.path()).ok()).flatten().flatten();
+    let archive =
+        |path: &std::path::Path| std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"!<arch>"));
+    assert_eq!(own.filter(|file| archive(&file.path())).count(), 0);
+    // Nothing but the linking is done again.
+    let forget = || {
+        std::fs::remove_dir_all(store.join("build-v2")).unwrap();
+        std::fs::remove_dir_all(shop.path("dist")).unwrap();
+    };
+    forget();
+    image(&shop).stderr_has("done build");
+    assert_eq!(shop.digest("api"), digest);
+    assert_eq!((files("go-v1").len(), files("sha256").len()), (entries, kept));
+    // Whatever was harmed is compiled again.
+    for file in files("sha256") {
+        std::fs::write(file, "harmed").unwrap();
+    }
+    forget();
+    image(&shop).stderr_has("done build");
+    assert_eq!(shop.digest("api"), digest);
+    let left = std::fs::read_dir(shop.cache().join("longshore")).unwrap().flatten();
+    assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("gocache-")));
+}

@@ -8,6 +8,7 @@
 //! does not match is a miss and a warning.
 
 mod action;
+pub mod go;
 pub mod http;
 pub mod key;
 pub mod registry;
@@ -38,6 +39,8 @@ pub const MAX_SIZE: u64 = 10 << 30;
 pub enum Bucket {
     Build,
     Dockerfile,
+    /// What Go itself keeps.
+    Go,
     Layer,
     Lint,
     Test,
@@ -48,6 +51,7 @@ impl Bucket {
         match self {
             Self::Build => "build-v2",
             Self::Dockerfile => "dockerfile-v1",
+            Self::Go => "go-v1",
             Self::Layer => "layer-v2",
             Self::Lint => "lint-v2",
             Self::Test => "test-v2",
@@ -158,6 +162,42 @@ impl Cache {
         files::make_folder(target.parent().unwrap_or(Path::new(".")))?;
         draft.keep(&target)?;
         Ok(true)
+    }
+
+    /// Makes `target` a link to the file with this digest and size, which is hashed; `false` where there is none.
+    pub fn link(&self, digest: &Digest, size: u64, target: &Path) -> anyhow::Result<bool> {
+        Ok(self.link_own(digest, target)? || self.fetch(digest, size)? && self.link_own(digest, target)?)
+    }
+
+    fn link_own(&self, digest: &Digest, target: &Path) -> anyhow::Result<bool> {
+        let source = self.file(digest);
+        trim::touch(&source);
+        let aside = target.with_extension(format!("{:?}", std::thread::current().id()));
+        match std::fs::hard_link(&source, &aside) {
+            Ok(()) => {}
+            Err(_) if !source.is_file() => return Ok(false),
+            // Not every file system has links.
+            Err(_) => return self.take_own(digest, target),
+        }
+        if hash(&aside)?.0 != *digest {
+            let _ = std::fs::remove_file(&source);
+            files::remove(&aside)?;
+            return Ok(false);
+        }
+        files::rename(&aside, target)?;
+        Ok(true)
+    }
+
+    /// Takes a file in that has this digest, as a link where that can be: it is not written to any more.
+    pub fn adopt(&self, source: &Path, digest: &Digest) -> anyhow::Result<()> {
+        let target = self.file(digest);
+        files::make_folder(target.parent().unwrap_or(Path::new(".")))?;
+        match std::fs::hard_link(source, &target) {
+            Ok(()) => Ok(()),
+            // It is the same, or was harmed: who takes it looks.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(_) => self.put_file(source).map(|_| ()),
+        }
     }
 
     fn take_own(&self, digest: &Digest, target: &Path) -> anyhow::Result<bool> {

@@ -168,6 +168,13 @@ pub enum Command {
     /// Keep one service running: started by `deploy` alone
     #[command(hide = true)]
     Supervise { folder: PathBuf },
+    /// Go's compile cache: started by Go alone
+    #[command(hide = true)]
+    Gocache {
+        /// The file of the key to sign with
+        #[arg(long)]
+        key: Option<PathBuf>,
+    },
     /// Install the tools that pipeline.toml pins
     Setup,
     /// Write files that a repository starts with, never over one that is there

@@ -164,6 +164,9 @@ table! {
         ["remote", CACHE_URL] remote: Option<Located<String>>,
         /// A repository of an OCI registry instead, as `registry.example.com/team/cache`.
         ["registry"] registry: Option<Located<Registry>>,
+        /// Whether Go's own compile cache lies in the user's store too, and behind it in the shared one.
+        /// Absent: `false`.
+        ["go"] go: Option<Located<bool>>,
         /// Whose entries in the shared cache count: public keys, as `cache key` prints them.
         ["trust", CACHE_KEY] trust: Option<Vec<Located<String>>>,
     }

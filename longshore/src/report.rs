@@ -87,6 +87,11 @@ pub fn result(text: &str) {
     tell(&mut std::io::stdout().lock(), text);
 }
 
+/// Stdout, for a program that is spoken to over it.
+pub fn speech() -> impl Write + Send {
+    std::io::stdout()
+}
+
 /// Writes what is for eyes to stderr. Not while a reporter draws: that has its own events.
 pub fn note(text: &str) {
     tell(&mut std::io::stderr().lock(), text);

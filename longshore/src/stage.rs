@@ -64,6 +64,8 @@ pub struct ToolPaths {
     pub go: PathBuf,
     pub trivy: Option<PathBuf>,
     pub golangci_lint: Option<PathBuf>,
+    /// The value of `GOCACHEPROG`, where Go is to keep what it compiles in the store.
+    pub gocache: Option<String>,
 }
 
 /// How a job ended well.

@@ -48,7 +48,7 @@ pub fn ensure(pinned: &config::Tools, setup: &Setup<'_>) -> anyhow::Result<ToolP
     };
     let trivy = one(Tool::Trivy, &pinned.trivy)?;
     let golangci_lint = one(Tool::GolangciLint, &pinned.golangci_lint)?;
-    Ok(ToolPaths { go, trivy, golangci_lint })
+    Ok(ToolPaths { go, trivy, golangci_lint, gocache: None })
 }
 
 /// The pinned tools as far as they are there; nothing is installed.
@@ -65,7 +65,7 @@ pub fn installed(pinned: &config::Tools, setup: &Setup<'_>) -> anyhow::Result<To
     };
     let trivy = one(Tool::Trivy, &pinned.trivy)?;
     let golangci_lint = one(Tool::GolangciLint, &pinned.golangci_lint)?;
-    Ok(ToolPaths { go, trivy, golangci_lint })
+    Ok(ToolPaths { go, trivy, golangci_lint, gocache: None })
 }
 
 /// The Go command.

@@ -164,7 +164,7 @@ fn message(bucket: Bucket, key: &Digest, value: &str) -> Vec<u8> {
 fn place(bucket: Bucket, key: &Digest) -> Digest {
     let kind = match bucket {
         Bucket::Lint | Bucket::Test => format!("{} {} ", std::env::consts::OS, std::env::consts::ARCH),
-        Bucket::Build | Bucket::Dockerfile | Bucket::Layer => String::new(),
+        Bucket::Build | Bucket::Dockerfile | Bucket::Go | Bucket::Layer => String::new(),
     };
     Digest::of(format!("{HEAD}\n{} {kind}{key}", bucket.folder()).as_bytes())
 }

@@ -102,7 +102,8 @@ pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Res
         report::note(&format!("offline: what the remote has is {age} old"));
     }
     let outputs = Outputs::default();
-    let tools = install(session, global, &prepared.plan)?;
+    let mut tools = install(session, global, &prepared.plan)?;
+    tools.gocache = shared::gocache_command(session)?;
     let mut reporter = report::open(global.progress, global.color, shown(global), &session.environment);
     let stages = Stages {
         workspace: &session.workspace,

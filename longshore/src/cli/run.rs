@@ -193,6 +193,9 @@ fn dispatch(
         Command::Logs(args) => super::deploy::logs(&global, environment, cancel, &args),
         Command::Down(args) => super::deploy::down(&global, environment, cancel, &args),
         Command::Supervise { folder } => supervisor::run(&folder, cancel).map(|()| 0),
+        Command::Gocache { key } => {
+            super::shared::gocache(&global, environment, cancel, key.as_deref()).map(|()| 0)
+        }
         Command::Init(args) => super::init::init(&global, environment, cancel, &args),
         Command::Setup => super::setup::setup(&global, environment, cancel),
         Command::Doctor(args) => super::doctor::doctor(&global, environment, cancel, args.format),

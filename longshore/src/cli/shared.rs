@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use super::Global;
 use crate::cache::Cache;
+use crate::cache::go;
 use crate::cache::http::Server;
 use crate::cache::key::{PublicKey, SigningKey};
 use crate::cache::registry::Repository as InRegistry;
 use crate::cache::remote::{Remote, Store};
+use crate::cancel::Cancel;
 use crate::config::Registry;
-use crate::fault::{Exit, Fault};
+use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::environment::Environment;
 use crate::host::files;
 use crate::host::http::{Client, Limits, Origin, Scheme, Schemes};
@@ -25,6 +27,7 @@ use crate::oci::registry::retry::Policy;
 use crate::oci::registry::{self, Options};
 use crate::report;
 use crate::session::Session;
+use crate::stage::build::quoted;
 
 /// What no compile is worth waiting longer for.
 const LIMITS: Limits = Limits {
@@ -47,10 +50,20 @@ pub(super) fn cache(session: &Session) -> Cache {
         return cache;
     }
     let Some(store) = store(session) else { return cache };
-    let trust = session.config.cache.trust.iter().flatten();
-    let trust: Vec<PublicKey> = trust.filter_map(|key| PublicKey::parse(&key.value)).collect();
+    let trust = trusted(session);
     let writer = writer(session, &trust);
     cache.behind(Some(Arc::new(Remote::new(store, trust, writer))))
+}
+
+fn trusted(session: &Session) -> Vec<PublicKey> {
+    let trust = session.config.cache.trust.iter().flatten();
+    trust.filter_map(|key| PublicKey::parse(&key.value)).collect()
+}
+
+/// Whether the environment lets this run put anything there.
+fn may_write(session: &Session) -> bool {
+    let said = session.effective.cache.write.as_ref().map(|write| write.value);
+    said.unwrap_or_else(|| session.environment.get("CI").is_some())
 }
 
 fn store(session: &Session) -> Option<Box<dyn Store>> {
@@ -94,7 +107,7 @@ fn authorization(session: &Session, url: &str, host: &str) -> Option<Secret> {
 /// The key that this run signs with, where its environment lets it write.
 fn writer(session: &Session, trust: &[PublicKey]) -> Option<SigningKey> {
     let said = session.effective.cache.write.as_ref().map(|write| write.value);
-    if !said.unwrap_or_else(|| session.environment.get("CI").is_some()) {
+    if !may_write(session) {
         return None;
     }
     let file = session.environment.get(KEY_FILE);
@@ -130,6 +143,55 @@ fn writer(session: &Session, trust: &[PublicKey]) -> Option<SigningKey> {
 
 fn warn(what: &str) {
     report::note(&format!("warning: {what}"));
+}
+
+/// The value of `GOCACHEPROG`, where the configuration wants it: this program again. Go sees no secret, so that
+/// one only reads the shared cache unless the key is in a file.
+pub(super) fn gocache_command(session: &Session) -> anyhow::Result<Option<String>> {
+    if session.config.cache.go.as_ref().is_none_or(|go| !go.value) {
+        return Ok(None);
+    }
+    let program = std::env::current_exe().fault(Exit::Machine, "could not find this program's own file")?;
+    let path = |path: &Path| path.display().to_string();
+    let mut words = vec![path(&program), "-C".to_owned(), path(&session.workspace.root)];
+    words.extend([
+        "--file".to_owned(),
+        path(&session.pipeline),
+        "--env".to_owned(),
+        session.effective.name.clone(),
+    ]);
+    if session.offline || session.environment.get(CACHE) == Some("local") {
+        words.push("--offline".to_owned());
+    }
+    words.push("gocache".to_owned());
+    if let (true, Some(file)) = (may_write(session), session.environment.get(KEY_FILE)) {
+        words.extend(["--key".to_owned(), path(&session.workspace.root.join(file))]);
+    }
+    let words = words.iter().map(|word| quoted(word)).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Some(words.join(" ")))
+}
+
+/// Serves one Go command: what `GOCACHEPROG` names.
+///
+/// # Errors
+/// As [`go::serve`].
+pub(super) fn gocache(
+    global: &Global,
+    environment: Environment,
+    cancel: &Cancel,
+    key: Option<&Path>,
+) -> anyhow::Result<()> {
+    let session = Session::open(global, environment, cancel)?;
+    let own = Cache::new(&session.workspace.cache);
+    let trust = trusted(&session);
+    let text = key.and_then(|key| std::fs::read_to_string(key).ok());
+    let writer = text.and_then(|text| SigningKey::parse(&text)).filter(|key| trust.contains(&key.public()));
+    let store = if session.offline { None } else { store(&session) };
+    let cache = own.behind(store.map(|store| Arc::new(Remote::new(store, trust, writer))));
+    let folder = go::folder(&session.workspace.cache)?;
+    let served = go::serve(&cache, folder.path(), std::io::stdin().lock(), report::speech());
+    cache.warnings().iter().for_each(|warning| warn(warning));
+    served
 }
 
 /// What must never be shown.

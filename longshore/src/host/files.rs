@@ -232,6 +232,17 @@ pub fn remove_folders(folder: &Path, prefix: &str) {
     }
 }
 
+/// As [`remove_folders`], for those that nothing was made in for longer than `age`.
+pub fn remove_old_folders(folder: &Path, prefix: &str, age: std::time::Duration) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let old = modified.is_ok_and(|modified| super::clock::age(modified) > age);
+        if old && entry.file_name().to_string_lossy().starts_with(prefix) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// The text of a file, or `None` where there is none.
 pub fn read_optional(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     match std::fs::read(path) {

@@ -173,6 +173,10 @@ fn compile(
     // On the same file system Go renames what it has linked: no half of an executable is ever there. And
     // what a killed compile leaves is removed with the folder.
     let command = command(targets, spec, &scope.tools.go, &made, scope.environment)?.env("GOTMPDIR", &work);
+    let command = match &scope.tools.gocache {
+        Some(program) => command.env("GOCACHEPROG", program),
+        None => command,
+    };
     let (output, taken) = ahead::beside(targets, &made, spec, cache, scope, || {
         command.stream(scope.cancel, &|_, line| scope.progress.line(line))
     });
@@ -283,7 +287,7 @@ pub fn command(
 
 /// A word for Go's own splitting of flag lists, which knows quotes of both kinds and no escapes
 /// (`cmd/internal/quoted`). `-X` and its value are two words.
-fn quoted(word: &str) -> anyhow::Result<String> {
+pub(crate) fn quoted(word: &str) -> anyhow::Result<String> {
     if let Some(value) = word.strip_prefix("-X ") {
         return Ok(format!("-X {}", quoted(value.trim_start())?));
     }

@@ -18,7 +18,11 @@ pub(crate) fn go(setting: &go::Setting, platform: Option<&Platform>, scope: &Sco
         Some(platform) => go::command_for(program, setting, platform, scope.environment),
         None => go::command(program, setting, scope.environment),
     };
-    command.env("GIT_TERMINAL_PROMPT", "0")
+    let command = command.env("GIT_TERMINAL_PROMPT", "0");
+    match &scope.tools.gocache {
+        Some(program) => command.env("GOCACHEPROG", program),
+        None => command,
+    }
 }
 
 /// Runs `command` to its end, whatever its exit code: the caller knows what that means.
