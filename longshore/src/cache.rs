@@ -10,7 +10,6 @@
 mod action;
 pub mod go;
 pub mod http;
-pub mod key;
 pub mod registry;
 pub mod remote;
 mod trim;

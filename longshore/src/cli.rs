@@ -117,6 +117,17 @@ pub enum ColorChoice {
     Never,
 }
 
+impl ColorChoice {
+    /// `None` leaves it to the terminal.
+    pub fn asked(self) -> Option<bool> {
+        match self {
+            Self::Auto => None,
+            Self::Always => Some(true),
+            Self::Never => Some(false),
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Take the services through every stage, and record what was released

@@ -33,8 +33,8 @@ use crate::deploy::workload::Workload;
 use crate::host::environment::Environment;
 use crate::host::http::Schemes;
 use crate::oci::types::Digest;
+use crate::progress::Progress;
 use crate::resolve::DeploySettings;
-use crate::stage::Progress;
 use crate::workspace::Workspace;
 
 /// Runs workloads somewhere. Its methods may be called from several threads, for different services.

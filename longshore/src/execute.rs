@@ -23,7 +23,8 @@ use crate::fault::Exit;
 use crate::host::process::{ProcessError, Status};
 use crate::host::secrets::Secrets;
 use crate::plan::{Job, JobId, Plan, Stage};
-use crate::stage::{Finish, Output, Progress};
+use crate::progress::Progress;
+use crate::stage::{Finish, Output};
 
 use queue::Queue;
 use send::{Message, Sender};

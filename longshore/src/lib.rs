@@ -17,47 +17,37 @@
 //!    exit code is a [`fault`];
 //! 9. the only doors to the outside: [`host`].
 //!
+//! Most of 2 and 3, [`version`], [`verdict`] and [`ledger`] lie in the crate `longshore_repository`, images in
+//! `longshore_oci`, what all stand on in `longshore_base`; they are modules of this one by name.
+//!
 //! ARCHITECTURE.md says what holds between them, and what enforces it.
 
-pub mod affected;
 pub mod artifacts;
 pub mod cache;
-pub mod cancel;
 pub mod ci;
 pub mod cli;
-pub mod closure;
-pub mod config;
 pub mod deploy;
-pub mod diagnostic;
-pub mod dockerfile;
 pub mod doctor;
 pub mod event;
 pub mod execute;
 pub mod extension;
-pub mod facts;
-pub mod fault;
-pub mod fingerprint;
-pub mod gather;
-pub mod host;
 pub mod journal;
-pub mod ledger;
-pub mod oci;
 pub mod pipeline;
 pub mod plan;
-pub mod platform;
 pub mod release;
 pub mod report;
-pub mod resolve;
 pub mod results;
 pub mod session;
 pub mod stage;
 pub mod status;
-pub mod tools;
-pub mod verdict;
-pub mod version;
-pub mod workspace;
 
 pub use extension::Longshore;
+pub use longshore_base::{cancel, declared, diagnostic, digest, fault, host, key, platform, progress, style};
+pub use longshore_oci as oci;
+pub use longshore_repository::{
+    affected, closure, config, dockerfile, facts, fingerprint, gather, ledger, resolve, tools, verdict,
+    version, workspace,
+};
 
 /// Runs the command line of this process and returns its exit code.
 pub fn main() -> std::process::ExitCode {

@@ -12,7 +12,6 @@ pub mod plan;
 mod progress;
 mod quiet;
 pub mod status;
-pub mod style;
 pub mod summary;
 pub mod table;
 pub mod timings;
@@ -22,8 +21,7 @@ use std::io::{IsTerminal as _, Write};
 use crate::cli::{ColorChoice, ProgressChoice};
 use crate::event::{Event, Summary};
 use crate::host::environment::Environment;
-
-use style::Colour;
+use crate::style::Colour;
 
 /// Draws a run as it goes on, then what it came to.
 pub trait Reporter {
@@ -45,7 +43,7 @@ pub type Writer = Box<dyn Write>;
 
 /// How what is written to this process's stderr is painted.
 pub fn colour(choice: ColorChoice, environment: &Environment) -> Colour {
-    Colour::choose(choice, environment, std::io::stderr().is_terminal())
+    Colour::choose(choice.asked(), environment, std::io::stderr().is_terminal())
 }
 
 /// The reporter that the user asked for, on this process's stderr (JSON: stdout).
@@ -56,7 +54,7 @@ pub fn open(
     environment: &Environment,
 ) -> Box<dyn Reporter> {
     let terminal = std::io::stderr().is_terminal();
-    let colour = Colour::choose(color, environment, terminal);
+    let colour = Colour::choose(color.asked(), environment, terminal);
     let stderr = || Box::new(std::io::stderr());
     match settled(choice, environment, terminal) {
         ProgressChoice::Tty => Box::new(progress::Bars::new(

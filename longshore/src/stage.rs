@@ -30,6 +30,8 @@ use crate::oci::reference::Tag;
 use crate::oci::types::{Descriptor, Digest, media_type};
 use crate::plan::JobId;
 use crate::platform::Platform;
+use crate::progress::Progress;
+use crate::tools::ToolPaths;
 use crate::workspace::Workspace;
 
 /// What a job's action may use.
@@ -47,25 +49,6 @@ pub struct Scope<'a> {
     /// A failure stops only what depends on it.
     pub keep_going: bool,
     pub progress: &'a dyn Progress,
-}
-
-/// Where a job says how it goes on; the execution behind it makes events of these.
-pub trait Progress: Sync + std::fmt::Debug {
-    fn status(&self, status: &str);
-    fn bytes(&self, done: u64, total: Option<u64>);
-    fn line(&self, line: &str);
-    fn warning(&self, message: &str, hint: Option<&str>);
-}
-
-/// The programs that this run uses, found and checked before it starts.
-#[derive(Clone, Debug, Default)]
-pub struct ToolPaths {
-    /// Empty where there is none: then no job needs it.
-    pub go: PathBuf,
-    pub trivy: Option<PathBuf>,
-    pub golangci_lint: Option<PathBuf>,
-    /// The value of `GOCACHEPROG`, where Go is to keep what it compiles in the store.
-    pub gocache: Option<String>,
 }
 
 /// How a job ended well.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Bucket;
-use super::key::{PublicKey, SigningKey};
+use crate::key::{PublicKey, SigningKey};
 use crate::oci::types::Digest;
 
 /// Of an entry's text, in bytes: they are small.

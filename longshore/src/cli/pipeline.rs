@@ -21,12 +21,14 @@ use crate::host::secrets::Secrets;
 use crate::journal::{self, Journal};
 use crate::pipeline::{Order, make_folders, prepare};
 use crate::plan::{Job, Plan, Stage};
+use crate::progress::Progress;
 use crate::release::decide::Goal;
 use crate::report::{self, plan as render};
 use crate::results;
 use crate::session::Session;
-use crate::stage::{Action, Finish, Outputs, Progress, Scope, ToolPaths};
+use crate::stage::{Action, Finish, Outputs, Scope};
 use crate::tools;
+use crate::tools::ToolPaths;
 use crate::workspace::Workspace;
 
 /// Runs actions in their scope and keeps their outputs.

@@ -22,10 +22,10 @@ use crate::pipeline::{Order, Purpose, source};
 use crate::plan::Stage;
 use crate::release::decide::{Ask, Goal};
 use crate::report;
-use crate::report::style::Colour;
 use crate::session::{self, Session};
 use crate::stage::draft::Source;
 use crate::stage::image::output::Target;
+use crate::style::Colour;
 use crate::version::Bump;
 
 /// Runs a command line, whose first word is the program's name; gives the exit code.

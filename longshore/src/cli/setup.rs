@@ -8,12 +8,12 @@ use crate::cancel::Cancel;
 use crate::facts::go::{self, Setting, Toolchain};
 use crate::fault::{Exit, Fault};
 use crate::host::environment::Environment;
+use crate::progress::Progress as _;
 use crate::report;
 use crate::report::lines::Lines;
 use crate::report::table::{self, Side};
 use crate::resolve::ServiceSettings;
 use crate::session::Session;
-use crate::stage::Progress as _;
 use crate::tools::{self, Setup, Tool};
 
 /// Installs, and prints a row a tool: its name, its version, where it lies.

@@ -15,12 +15,12 @@ use crate::fault::{Exit, Fault};
 use crate::gather::{Facts, remote_name};
 use crate::host::environment::Environment;
 use crate::ledger::{Ledger, Scope};
+use crate::progress::Progress;
 use crate::release::decide::{self, Ask, Goal, Ground};
 use crate::report::lines::Lines;
 use crate::report::{self, status as render};
 use crate::resolve;
 use crate::session::Session;
-use crate::stage::Progress;
 use crate::status::{self, Deployed, EnvironmentStatus, History, Record};
 
 /// How long an environment may take to say what runs there.

@@ -14,7 +14,8 @@ use crate::execute::Runner;
 use crate::fault::{Exit, Fault, Tail, exit_of};
 use crate::host::clock;
 use crate::plan::{Job, JobId, Plan, Stage, State};
-use crate::stage::{Finish, Output, Progress};
+use crate::progress::Progress;
+use crate::stage::{Finish, Output};
 
 /// Lines of a service's log that are told when it fails.
 const TAIL: usize = 40;

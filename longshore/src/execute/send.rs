@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::event::{Event, Unit};
 use crate::plan::JobId;
-use crate::stage::{Finish, Progress};
+use crate::progress::Progress;
+use crate::stage::Finish;
 
 /// Between two counts of one job: more often no eye can follow.
 const OFTEN: Duration = Duration::from_millis(100);

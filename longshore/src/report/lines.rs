@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Tools, note, settled};
 use crate::cli::{Global, ProgressChoice};
 use crate::host::environment::Environment;
-use crate::stage::Progress;
+use crate::progress::Progress;
 
 /// Writes a line for each new step, for each quarter of what is fetched, and for what tools print where
 /// that is wanted.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::event::{Event, Outcome, Summary};
 use crate::plan::JobId;
 
-use super::style::{Colour, Paint};
 use super::{Reporter, Tools, Writer, measure, summary, tell};
+use crate::style::{Colour, Paint};
 
 pub(super) struct Plain {
     writer: Writer,

@@ -10,8 +10,8 @@ use crate::host::environment::Environment;
 use crate::plan::JobId;
 
 use super::plain::Lines;
-use super::style::{Colour, Paint};
 use super::{Reporter, Tools, Writer, measure, summary, tell};
+use crate::style::{Colour, Paint};
 
 /// Between two frames of a spinner.
 const FRAME: Duration = Duration::from_millis(120);

@@ -2,8 +2,8 @@
 
 use crate::event::{Event, Summary};
 
-use super::style::Colour;
 use super::{Reporter, Writer, summary, tell};
+use crate::style::Colour;
 
 pub(super) struct Quiet {
     writer: Writer,

@@ -3,7 +3,7 @@
 use crate::event::{JobFailure, Summary};
 
 use super::measure;
-use super::style::{Colour, Paint};
+use crate::style::{Colour, Paint};
 
 /// Every failure with all that is known of it; empty without one.
 pub fn failures(summary: &Summary, colour: Colour) -> String {

@@ -26,7 +26,7 @@ use crate::oci::registry::{Client, Options};
 use crate::oci::types::{Descriptor, Digest, annotation};
 use crate::plan::JobId;
 use crate::platform::Platform;
-use crate::report::style::Colour;
+use crate::style::Colour;
 
 /// The behaviour of this stage, in every key: a change of it is a new version.
 pub const VERSION: u32 = 1;

@@ -9,7 +9,9 @@ use longshore::cancel::Cancel;
 use longshore::facts::go::Setting;
 use longshore::host::environment::Environment;
 use longshore::plan::JobId;
-use longshore::stage::{Outputs, Progress, Scope, ToolPaths};
+use longshore::progress::Progress;
+use longshore::stage::{Outputs, Scope};
+use longshore::tools::ToolPaths;
 use longshore::workspace::Workspace;
 
 /// A temporary repository.

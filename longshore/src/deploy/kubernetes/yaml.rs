@@ -250,7 +250,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::report::style::Colour;
+    use crate::style::Colour;
 
     fn read(text: &str) -> Result<Vec<Value>, String> {
         let source = Arc::new(Source { path: "over.yaml".into(), text: text.to_owned() });

@@ -8,10 +8,10 @@ use crate::diagnostic::{Diagnostic, Source, render};
 use crate::dockerfile::{self, advice::Asked};
 use crate::fault::{Exit, Fault, Tail};
 use crate::plan::{JobId, Stage, State};
-use crate::report::style::Colour;
 use crate::resolve::ServiceSettings;
 use crate::stage::draft::{Draft, Sketch};
 use crate::stage::{Action, Finish, Output, Scope};
+use crate::style::Colour;
 
 /// One Dockerfile to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::host::lock::{self, Kind};
 use crate::host::secrets::Secrets;
 use crate::host::{clock, files};
 use crate::oci::types::Digest;
-use crate::stage::Progress;
+use crate::progress::Progress;
 
 /// The form of the database that is read (trivy-db's `SchemaVersion`).
 const SCHEMA: u32 = 2;
