@@ -51,9 +51,7 @@ impl Ignore {
             if path.is_empty() {
                 return Err(fault("`!` takes nothing back".to_owned()));
             }
-            let path = clean(path);
-            let path = path.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&path);
-            patterns.push(Pattern::new(path, exception).map_err(fault)?);
+            patterns.push(Pattern::new(unrooted(&clean(path)), exception).map_err(fault)?);
         }
         Ok(Self { patterns })
     }
@@ -63,7 +61,7 @@ impl Ignore {
         let pattern = |line: &String| {
             let (exception, path) =
                 line.strip_prefix('!').map_or((false, line.as_str()), |rest| (true, rest));
-            Pattern::new(path, exception).ok()
+            Pattern::new(unrooted(path), exception).ok()
         };
         Self { patterns: lines.iter().filter_map(pattern).collect() }
     }
@@ -107,6 +105,11 @@ impl Ignore {
     pub fn takes_back(&self) -> bool {
         self.patterns.iter().any(|pattern| pattern.exception)
     }
+}
+
+/// Without the slash that it begins with, if there is more.
+fn unrooted(path: &str) -> &str {
+    path.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(path)
 }
 
 /// The shortest path that means the same (Go's `path.Clean`).

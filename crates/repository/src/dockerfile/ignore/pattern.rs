@@ -43,7 +43,13 @@ enum Token {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", if self.exception { "!" } else { "" }, self.text)
+        let sign = match self.exception {
+            true => "!",
+            // A name that begins with `!` would be read as one that takes back.
+            false if self.text.starts_with('!') => "/",
+            false => "",
+        };
+        write!(f, "{sign}{}", self.text)
     }
 }
 

@@ -55,6 +55,13 @@ fn what_docker_refuses_is_refused_with_its_line() {
     }
 }
 
+#[test]
+fn a_name_that_begins_with_an_exclamation_mark_stays_one() {
+    let ignore = Ignore::parse("/!a\n").unwrap();
+    assert!(ignore.leaves_out("!a"));
+    assert!(Ignore::from_lines(&ignore.lines()).leaves_out("!a"));
+}
+
 proptest! {
     #[test]
     fn no_text_panics_and_lines_mean_the_same(text in "[a-c*?/!.\\[\\]^\\\\ \n-]{0,40}", path in "[a-c./]{1,12}") {
