@@ -157,6 +157,5 @@ fn containerd(folder: &Path) -> Option<(Server, String)> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    longshore::digest::Digest::of(bytes).hex().to_owned()
 }

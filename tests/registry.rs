@@ -282,9 +282,7 @@ impl TokenState {
 
 /// `sha256:…` of bytes.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest as _;
-    let hex: String = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    longshore::digest::Digest::of(bytes).to_string()
 }
 
 /// The scopes that a request's query asks for; one `scope` may name several, apart by spaces.

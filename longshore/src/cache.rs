@@ -18,9 +18,9 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::digest::Hasher;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 
 use crate::fault::{Exit, FaultContext as _};
 use crate::host::files::{self, Draft};
@@ -238,13 +238,13 @@ fn sealed(bucket: Bucket, key: &Digest, value: &str) -> Digest {
 pub fn hash(path: &Path) -> anyhow::Result<(Digest, u64)> {
     let shown = || format!("could not read `{}`", path.display());
     let mut file = std::fs::File::open(path).fault(Exit::Machine, shown())?;
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new();
     let mut size = 0;
     let mut buffer = vec![0; 1 << 17];
     loop {
         let count = file.read(&mut buffer).fault(Exit::Machine, shown())?;
         if count == 0 {
-            return Ok((Digest::from_sha256(hash.finalize().into()), size));
+            return Ok((hash.finish(), size));
         }
         hash.update(&buffer[..count]);
         size += count as u64;
@@ -267,7 +267,7 @@ fn copy_hashed(source: &Path, folder: &Path) -> anyhow::Result<(tempfile::NamedT
     let mut from = std::fs::File::open(source).fault(Exit::Machine, shown())?;
     let mut to =
         tempfile::Builder::new().prefix(".longshore-").tempfile_in(folder).fault(Exit::Machine, shown())?;
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new();
     let mut size = 0;
     let mut buffer = vec![0; 1 << 17];
     loop {
@@ -281,7 +281,7 @@ fn copy_hashed(source: &Path, folder: &Path) -> anyhow::Result<(tempfile::NamedT
     }
     let permissions = from.metadata().fault(Exit::Machine, shown())?.permissions();
     to.as_file().set_permissions(permissions).fault(Exit::Machine, shown())?;
-    Ok((to, Digest::from_sha256(hash.finalize().into()), size))
+    Ok((to, hash.finish(), size))
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::digest::Hasher;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::event::{Event, Outcome};
 use crate::fault::{Exit, Fault, FaultContext as _};
@@ -166,8 +166,7 @@ fn parse(line: &[u8], previous: &str) -> Option<(Record, String)> {
 }
 
 fn checksum(previous: &str, line: &str) -> String {
-    let hash = Sha256::new().chain_update(previous).chain_update(line).finalize();
-    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    Hasher::new().chain(previous).chain(line).finish().hex()[..16].to_owned()
 }
 
 fn warning(path: &Path, error: &std::io::Error) -> Event {

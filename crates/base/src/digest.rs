@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 /// A content digest: `sha256:` and 64 lowercase hex digits (OCI image-spec, descriptor.md, "Digests").
 /// Computed, never believed.
@@ -18,7 +18,7 @@ pub struct DigestError(String);
 
 impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
-        Self::from_sha256(Sha256::digest(bytes).into())
+        Hasher::new().chain(bytes).finish()
     }
 
     pub fn from_sha256(hash: [u8; 32]) -> Self {
@@ -75,5 +75,59 @@ impl TryFrom<String> for Digest {
 
     fn try_from(text: String) -> Result<Self, DigestError> {
         text.parse()
+    }
+}
+
+/// Makes a digest of what passes by (SHA-256, FIPS 180-4).
+#[derive(Clone)]
+pub struct Hasher(Context);
+
+impl Hasher {
+    pub fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.update(bytes.as_ref());
+    }
+
+    #[must_use]
+    pub fn chain(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.update(bytes);
+        self
+    }
+
+    pub fn finish(self) -> Digest {
+        Digest::from_sha256(self.bytes())
+    }
+
+    /// The hash itself, 32 bytes.
+    pub fn bytes(self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(self.0.finish().as_ref());
+        hash
+    }
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hasher")
+    }
+}
+
+impl std::io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

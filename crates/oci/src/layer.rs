@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
+use crate::digest::Hasher;
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
 
 use self::header::{ID_LIMIT, SIZE_LIMIT, write_header, write_padding};
 use super::types::{Descriptor, Digest, media_type};
@@ -288,17 +288,17 @@ fn copy(source: impl Read, target: &mut impl Write, size: u64, cancel: &Cancel) 
 /// Passes bytes on and hashes what was taken.
 struct Hashing<W> {
     inner: W,
-    hash: Sha256,
+    hash: Hasher,
     size: u64,
 }
 
 impl<W> Hashing<W> {
     fn new(inner: W) -> Self {
-        Self { inner, hash: Sha256::new(), size: 0 }
+        Self { inner, hash: Hasher::new(), size: 0 }
     }
 
     fn finish(self) -> (W, Digest, u64) {
-        (self.inner, Digest::from_sha256(self.hash.finalize().into()), self.size)
+        (self.inner, self.hash.finish(), self.size)
     }
 }
 

@@ -10,8 +10,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::digest::Hasher;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use super::image::{self, Document};
 use super::layer::{self, Entries, Layer};
@@ -371,7 +371,7 @@ pub fn copy_verified(
     size: u64,
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new();
     let mut buffer = vec![0; 128 * 1024];
     let mut copied = 0;
     loop {
@@ -398,7 +398,7 @@ pub fn copy_verified(
         let message = format!("the blob `{digest}` has {than} bytes than the {size} that were said");
         return Err(Fault::new(Exit::Machine, message).into());
     }
-    let found = Digest::from_sha256(hash.finalize().into());
+    let found = hash.finish();
     if found != *digest {
         return Err(
             Fault::new(Exit::Machine, format!("a blob has the digest `{found}`, not `{digest}`")).into()

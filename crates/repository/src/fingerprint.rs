@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::digest::Hasher;
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 use crate::facts::go::{Package, Toolchain};
@@ -193,7 +193,7 @@ impl Hashes {
 
     /// A folder with all below it, but for Git's own folders and the engine's results.
     pub fn tree(&mut self, path: &Path) -> anyhow::Result<String> {
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::new();
         let mut waiting = vec![path.to_owned()];
         while let Some(folder) = waiting.pop() {
             let relative = folder.strip_prefix(path).unwrap_or(&folder);
@@ -203,7 +203,7 @@ impl Hashes {
             }
             waiting.extend(self.folders_in(&folder)?.into_iter().rev());
         }
-        Ok(Digest::from_sha256(hash.finalize().into()).to_string())
+        Ok(hash.finish().to_string())
     }
 
     /// The folders directly in a folder, sorted, but for Git's own and the engine's results.
@@ -289,11 +289,11 @@ fn of_package(package: &Package, roots: &Roots, hashes: &mut Hashes) -> anyhow::
         }
         add_boundaries(&mut preimage, package, roots, hashes)?;
     } else {
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::new();
         for (file, value) in folder.iter() {
             hash.update(format!("{file}\0{value}\0"));
         }
-        preimage.add(name, Digest::from_sha256(hash.finalize().into()).to_string());
+        preimage.add(name, hash.finish().to_string());
     }
     if !package.standard {
         add_embeds(&mut preimage, package, roots, hashes)?;
@@ -374,7 +374,7 @@ pub fn of_toolchain(toolchain: &Toolchain, hashes: &mut Hashes) -> anyhow::Resul
     preimage.add("Go", &toolchain.version);
     preimage.add("GOEXPERIMENT", &toolchain.experiment);
     let root = &toolchain.goroot;
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new();
     for file in ["VERSION", "go.env", "bin/go", "bin/go.exe"] {
         hash.update(hashes.file(&root.join(file))?);
     }
@@ -384,7 +384,7 @@ pub fn of_toolchain(toolchain: &Toolchain, hashes: &mut Hashes) -> anyhow::Resul
             hash.update(hashes.tree(&folder)?);
         }
     }
-    preimage.add("GOROOT", Digest::from_sha256(hash.finalize().into()).to_string());
+    preimage.add("GOROOT", hash.finish().to_string());
     Ok(preimage)
 }
 

@@ -352,8 +352,7 @@ fn time(file_time: u64) -> String {
 
 /// Stands for entries that are all in memory.
 fn in_memory(entries: &Entries) -> Option<String> {
-    use sha2::Digest as _;
-    let mut hash = sha2::Sha256::new();
+    let mut hash = crate::digest::Hasher::new();
     for (path, entry) in entries.iter() {
         let bytes: &[u8] = match &entry.content {
             Content::Directory => b"/",
@@ -363,7 +362,7 @@ fn in_memory(entries: &Entries) -> Option<String> {
         hash.update(format!("{path}\0{:o} {} {} {}\0", entry.mode, entry.uid, entry.gid, bytes.len()));
         hash.update(bytes);
     }
-    Some(Digest::from_sha256(hash.finalize().into()).to_string())
+    Some(hash.finish().to_string())
 }
 
 /// Makes the index over a service's manifests.

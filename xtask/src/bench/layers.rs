@@ -9,7 +9,6 @@ use longshore::cancel::Cancel;
 use longshore::config::Compression;
 use longshore::oci::layer::{Entries, Entry};
 use longshore::oci::layout::Layout;
-use sha2::Digest as _;
 
 use super::workload::Place;
 
@@ -45,9 +44,9 @@ pub(super) fn child(words: &[OsString]) -> anyhow::Result<u8> {
     let file = PathBuf::from(file);
     let folder = tempfile::tempdir_in(file.parent().unwrap_or(Path::new(".")))?;
     if kind == "sha256" {
-        let mut hash = sha2::Sha256::new();
+        let mut hash = longshore::digest::Hasher::new();
         std::io::copy(&mut std::fs::File::open(&file)?, &mut hash)?;
-        longshore::report::result(&format!("{:x}", hash.finalize()));
+        longshore::report::result(hash.finish().hex());
         return Ok(0);
     }
     let compression = if kind == "zstd" { Compression::Zstd(None) } else { Compression::Gzip(None) };

@@ -10,7 +10,6 @@ use longshore::cancel::Cancel;
 use longshore::host::environment::Environment;
 use longshore::host::http::{Body, Client, Limits, Method, Request, Schemes};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::measure::command;
 
@@ -157,7 +156,5 @@ fn serve(program: &PathBuf, folder: &tempfile::TempDir, port: u16) -> anyhow::Re
 }
 
 fn digest(text: &str) -> String {
-    let hash = Sha256::digest(text);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    longshore::digest::Digest::of(text.as_bytes()).to_string()
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::Component;
 
-use sha2::{Digest as _, Sha256};
+use crate::digest::Hasher;
 
 use crate::cancel::Cancel;
 use crate::fault::{Exit, Fault, FaultContext as _};
@@ -27,7 +27,7 @@ pub(super) fn layer(
 ) -> anyhow::Result<()> {
     let limit = layer.size.saturating_mul(RATIO).clamp(ALWAYS, LARGEST);
     let plain = plain_layer(&layer.media_type, bytes)?;
-    let mut bounded = Bounded { inner: plain, hash: Sha256::new(), left: limit, over: false, cancel };
+    let mut bounded = Bounded { inner: plain, hash: Hasher::new(), left: limit, over: false, cancel };
     let checked = tar(&mut bounded)
         .and_then(|()| io::copy(&mut bounded, &mut io::sink()).fault(Exit::Machine, "it can't be unpacked"));
     stop_if_asked(cancel)?;
@@ -36,7 +36,7 @@ pub(super) fn layer(
         return Err(Fault::new(Exit::Machine, message).hint("is it a decompression bomb?").into());
     }
     checked?;
-    let found = Digest::from_sha256(bounded.hash.finalize().into());
+    let found = bounded.hash.finish();
     if found != *diff_id {
         let message = format!("it unpacks to `{found}` where the config names `{diff_id}`");
         return Err(Fault::new(Exit::Machine, message).into());
@@ -73,7 +73,7 @@ pub(super) fn tar(reader: impl Read) -> anyhow::Result<()> {
 /// Hashes what it gives, and gives no more than a limit.
 struct Bounded<'a, R> {
     inner: R,
-    hash: Sha256,
+    hash: Hasher,
     left: u64,
     over: bool,
     cancel: &'a Cancel,

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Read};
 
-use sha2::{Digest as _, Sha256};
+use crate::digest::Hasher;
 
 use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::types::{Digest, media_type};
@@ -38,13 +38,13 @@ pub fn plain<'a>(media_type: &str, bytes: impl Read + 'a) -> anyhow::Result<Box<
 pub struct Checked<R> {
     pub inner: R,
     /// Taken at the end.
-    pub hash: Option<Sha256>,
+    pub hash: Option<Hasher>,
     pub expected: Digest,
 }
 
 impl<R> Checked<R> {
     pub fn new(inner: R, expected: &Digest) -> Self {
-        Self { inner, hash: Some(Sha256::new()), expected: expected.clone() }
+        Self { inner, hash: Some(Hasher::new()), expected: expected.clone() }
     }
 }
 
@@ -63,7 +63,7 @@ impl<R: Read> Read for Checked<R> {
             }
         } else if !buffer.is_empty()
             && let Some(hash) = self.hash.take()
-            && Digest::from_sha256(hash.finalize().into()) != self.expected
+            && hash.finish() != self.expected
         {
             return Err(io::Error::other(format!("its bytes are not those of `{}`", self.expected)));
         }

@@ -2,14 +2,14 @@
 
 use std::io::{Read, Write};
 
-use sha2::{Digest as _, Sha256};
+use crate::digest::Hasher;
 
 use super::{Failure, Remote};
 use crate::fault::{Exit, Fault};
 use crate::host::files::Draft;
 use crate::host::http::{Body, Method};
 use crate::layout::Layout;
-use crate::types::{Descriptor, Digest};
+use crate::types::Descriptor;
 
 impl Remote {
     /// Fetches a blob into `layout`. `progress` gets the bytes that are here.
@@ -29,7 +29,7 @@ impl Remote {
         }
         let what = format!("could not fetch the blob `{}`", blob.digest);
         let mut download =
-            Download { draft: layout.draft()?, hash: Sha256::new(), done: 0, restarted: false, progress };
+            Download { draft: layout.draft()?, hash: Hasher::new(), done: 0, restarted: false, progress };
         let mut number = 0;
         loop {
             let before = download.done;
@@ -69,7 +69,7 @@ impl Remote {
 
 struct Download<'a> {
     draft: Draft,
-    hash: Sha256,
+    hash: Hasher,
     done: u64,
     /// The whole came once with another digest.
     restarted: bool,
@@ -104,7 +104,7 @@ impl Download<'_> {
             }
             self.read(remote, response.reader(), blob.size)?;
         }
-        let found = Digest::from_sha256(self.hash.clone().finalize().into());
+        let found = self.hash.clone().finish();
         if found == blob.digest {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Download<'_> {
 
     fn restart(&mut self) -> anyhow::Result<()> {
         self.draft.clear()?;
-        self.hash = Sha256::new();
+        self.hash = Hasher::new();
         self.done = 0;
         Ok(())
     }

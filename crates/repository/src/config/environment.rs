@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest as _, Sha256};
+use crate::digest::Hasher;
 
 use crate::config::deploy::Deploy;
 use crate::config::graph::{self, Graph};
@@ -272,16 +272,11 @@ fn pieces<'a>(service: &Service, located: &'a Located<String>) -> Result<Vec<Pie
 
 /// What tells a variant from another: 8 hex digits of the values' hash.
 pub fn variant_hash(values: &BTreeMap<String, String>) -> String {
-    use std::fmt::Write as _;
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new();
     for (name, value) in values {
         // With their lengths, so that no two sets of values are the same bytes.
         hash.update(format!("{}:{name}={}:", name.len(), value.len()));
         hash.update(value);
     }
-    let mut text = String::with_capacity(8);
-    for byte in hash.finalize().iter().take(4) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hash.finish().hex()[..8].to_owned()
 }

@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
+use crate::digest::Hasher;
 
 use super::{Folder, Hashes, Preimage};
-use crate::digest::Digest;
 
 impl Preimage {
     /// The first file or folder of the repository that is no longer as it was, by its name. A new file in a
@@ -53,11 +52,11 @@ fn is_path(name: &str, value: &str) -> bool {
 
 /// A folder of the module cache that lies in the repository is named by what is directly in it.
 fn flat(path: &Path, hashes: &mut Hashes) -> anyhow::Result<String> {
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new();
     for (file, value) in hashes.folder(path)?.iter() {
         hash.update(format!("{file}\0{value}\0"));
     }
-    Ok(Digest::from_sha256(hash.finalize().into()).to_string())
+    Ok(hash.finish().to_string())
 }
 
 fn difference(expected: &BTreeMap<&str, &str>, found: &[(String, String)]) -> Option<String> {

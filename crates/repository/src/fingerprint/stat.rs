@@ -6,8 +6,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::digest::Hasher;
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 use crate::host::{clock, files};
@@ -143,12 +143,12 @@ fn status_of(_metadata: &Metadata) -> Option<Status> {
 fn hash_file(path: &Path) -> anyhow::Result<Digest> {
     let shown = || format!("could not read `{}`", path.display());
     let mut file = std::fs::File::open(path).with_context(shown)?;
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
         let count = file.read(&mut buffer).with_context(shown)?;
         if count == 0 {
-            return Ok(Digest::from_sha256(hash.finalize().into()));
+            return Ok(hash.finish());
         }
         hash.update(&buffer[..count]);
     }

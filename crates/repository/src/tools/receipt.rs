@@ -65,10 +65,10 @@ pub(super) fn check(folder: &Path, tool: Tool, version: &str) -> Result<Option<P
 }
 
 pub(super) fn digest(path: &Path) -> std::io::Result<Digest> {
-    use sha2::{Digest as _, Sha256};
-    let mut hasher = Sha256::new();
+    use crate::digest::Hasher;
+    let mut hasher = Hasher::new();
     std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
-    Ok(Digest::from_sha256(hasher.finalize().into()))
+    Ok(hasher.finish())
 }
 
 /// Size in bytes and time of change, in nanoseconds since 1970.

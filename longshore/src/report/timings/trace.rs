@@ -3,8 +3,8 @@
 //! Attributes are those of the semantic conventions for CI/CD, and `longshore.*`. Ids are hexadecimal, and
 //! 64-bit numbers are strings, as OTLP's JSON has them.
 
+use crate::digest::Hasher;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::{Timing, Timings};
 use crate::fault::Exit;
@@ -199,6 +199,5 @@ fn flag(name: &str, value: bool) -> Value {
 
 /// `length` bytes in hexadecimal, that follow from the seed.
 fn id(seed: &[u8], of: &str, length: usize) -> String {
-    let hash = Sha256::new().chain_update(seed).chain_update([0]).chain_update(of).finalize();
-    hash.iter().take(length).map(|byte| format!("{byte:02x}")).collect()
+    Hasher::new().chain(seed).chain([0]).chain(of).finish().hex().chars().take(2 * length).collect()
 }

@@ -6,8 +6,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::digest::Hasher;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::cancel::Cancel;
 use crate::fault::{Exit, Fault, FaultContext as _};
@@ -281,7 +281,7 @@ fn stamp(path: &Path) -> std::io::Result<(u64, u128)> {
 fn read_through(file: &Path, folder: &Path) -> anyhow::Result<Digest> {
     let shown = || format!("no verdict: could not read `{}`", file.display());
     let mut reader = File::open(file).fault(Exit::Machine, shown())?;
-    let (mut hasher, mut knows_go) = (Sha256::new(), false);
+    let (mut hasher, mut knows_go) = (Hasher::new(), false);
     let mut buffer = vec![0; 1 << 20];
     // The end of one piece stands before the next, so that a word that straddles both is seen.
     let mut kept = 0;
@@ -300,7 +300,7 @@ fn read_through(file: &Path, folder: &Path) -> anyhow::Result<Digest> {
     if !knows_go {
         return Err(damaged(folder, "knows no Go advisories").into());
     }
-    Ok(Digest::from_sha256(hasher.finalize().into()))
+    Ok(hasher.finish())
 }
 
 fn damaged(folder: &Path, what: &str) -> Fault {

@@ -321,9 +321,5 @@ fn own(_: &Path, _: &tar::Header) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[cfg(unix)]
-#[cfg(test)]
-use sha2::{Digest as _, Sha256};
-
 #[cfg(test)]
 mod tests;

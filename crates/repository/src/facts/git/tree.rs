@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
+use crate::digest::Hasher;
 
 use super::Git;
 use crate::closure::RepoPath;
@@ -131,7 +131,7 @@ impl Git {
     /// of a dirty tree. Independent of order, times and modes but the executable bit.
     pub fn content_hash<'a>(&self, paths: impl IntoIterator<Item = &'a RepoPath>) -> anyhow::Result<Digest> {
         let paths: BTreeSet<&RepoPath> = paths.into_iter().collect();
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::new();
         for path in paths {
             let (kind, bytes) = content(&self.root.join(path.to_path()))?;
             for part in [path.as_bytes(), kind, &bytes] {
@@ -139,7 +139,7 @@ impl Git {
                 hash.update(part);
             }
         }
-        Ok(Digest::from_sha256(hash.finalize().into()))
+        Ok(hash.finish())
     }
 
     /// Refuses a tree in which a submodule or a Git LFS file is only a pointer: a build of it would not

@@ -100,7 +100,7 @@ fn bytes_of_another_digest_are_told_at_their_end() {
     let bytes = layer(&["a=1"]);
     let checked = |expected: Digest| Checked {
         inner: Box::new(std::io::Cursor::new(bytes.clone())),
-        hash: Some(Sha256::new()),
+        hash: Some(crate::digest::Hasher::new()),
         expected,
     };
     let folder = tempfile::tempdir().unwrap();
