@@ -61,8 +61,13 @@ impl Repository {
 
     /// An environment `dev` whose images go to a registry, committed.
     pub(crate) fn dev(&self, host: &str) -> &Self {
+        self.dev_below(host, "team")
+    }
+
+    /// As [`Self::dev`], with this path in the registry.
+    fn dev_below(&self, host: &str, path: &str) -> &Self {
         self.write("environments/local.toml", "");
-        self.write("environments/dev.toml", format!("registry = \"{host}/team\"\n"));
+        self.write("environments/dev.toml", format!("registry = \"{host}/{path}\"\n"));
         self.commit("ci: an environment");
         self
     }
@@ -76,8 +81,13 @@ impl Repository {
 
 /// A shop with a bare remote and the environment `dev`, whose registry this is.
 pub(crate) fn shop_with(registry: &Registry) -> Repository {
+    shop_below(registry, "team")
+}
+
+/// As [`shop_with`], with this path in the registry.
+pub(crate) fn shop_below(registry: &Registry, path: &str) -> Repository {
     let repository = Repository::new();
-    repository.dev(&registry.host());
+    repository.dev_below(&registry.host(), path);
     repository.remote();
     repository
 }
