@@ -19,7 +19,6 @@ pub mod size;
 pub mod status;
 pub mod timings;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{BoolishValueParser, Resettable};
@@ -208,11 +207,7 @@ pub(crate) fn command(environment: &Environment, own: &[Extension]) -> clap::Com
             _ => arg,
         }
     };
-    let words = || clap::Arg::new("words").value_name("WORD").num_args(0..).trailing_var_arg(true);
-    let own = own.iter().map(|own| {
-        let words = words().allow_hyphen_values(true).value_parser(clap::value_parser!(OsString));
-        clap::Command::new(own.name).about(own.about).arg(words)
-    });
+    let own = own.iter().map(|own| own.definition.clone());
     Cli::command().mut_args(given).mut_subcommands(|command| command.mut_args(given)).subcommands(own)
 }
 

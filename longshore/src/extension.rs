@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::{ArgMatches, Args};
+
 use crate::cancel::Cancel;
 use crate::cli;
 use crate::host::environment::{self, Environment};
@@ -32,21 +34,24 @@ pub struct Longshore {
 }
 
 /// What a command does.
-type Work = dyn Fn(&Context) -> anyhow::Result<()>;
+type Work = dyn Fn(&Context, &ArgMatches) -> anyhow::Result<()>;
 
 /// A command of a repository's own.
 pub(crate) struct Extension {
     pub(crate) name: &'static str,
-    pub(crate) about: &'static str,
+    pub(crate) definition: clap::Command,
     pub(crate) work: Box<Work>,
 }
+
+/// The words of a command that declares none.
+const WORDS: &str = "words";
 
 /// What a command of a repository's own works with.
 #[derive(Debug)]
 pub struct Context {
     /// The repository's root: absolute.
     pub root: PathBuf,
-    /// What the user wrote after the command's name.
+    /// What the user wrote after the command's name, where it has no options of its own.
     pub args: Vec<OsString>,
     /// The variables of this process.
     pub environment: Environment,
@@ -70,7 +75,27 @@ impl Longshore {
         about: &'static str,
         work: impl Fn(&Context) -> anyhow::Result<()> + 'static,
     ) -> Self {
-        self.commands.push(Extension { name, about, work: Box::new(work) });
+        let words = clap::Arg::new(WORDS).value_name("WORD").num_args(0..).trailing_var_arg(true);
+        let words = words.allow_hyphen_values(true).value_parser(clap::value_parser!(OsString));
+        let definition = clap::Command::new(name).about(about).arg(words);
+        self.commands.push(Extension { name, definition, work: Box::new(move |context, _| work(context)) });
+        self
+    }
+
+    /// As [`Longshore::command`], with options of its own, which `--help` says: a type that derives `clap::Args`.
+    #[must_use]
+    pub fn command_with<T: Args>(
+        mut self,
+        name: &'static str,
+        about: &'static str,
+        work: impl Fn(&Context, T) -> anyhow::Result<()> + 'static,
+    ) -> Self {
+        let definition = T::augment_args(clap::Command::new(name)).about(about);
+        let work = move |context: &Context, matches: &ArgMatches| {
+            // What does not fit was refused when the words were read.
+            work(context, T::from_arg_matches(matches)?)
+        };
+        self.commands.push(Extension { name, definition, work: Box::new(work) });
         self
     }
 
@@ -93,6 +118,14 @@ impl Context {
     }
 }
 
+impl Extension {
+    /// What the user wrote after the command's name, where it declares nothing.
+    pub(crate) fn words(matches: &ArgMatches) -> Vec<OsString> {
+        let words = matches.try_get_many::<OsString>(WORDS).ok().flatten();
+        words.unwrap_or_default().cloned().collect()
+    }
+}
+
 impl fmt::Debug for Extension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Extension").field("name", &self.name).finish_non_exhaustive()
@@ -107,6 +140,13 @@ mod tests {
     use super::*;
     use crate::fault::{Exit, Fault};
 
+    #[derive(Args)]
+    struct Count {
+        /// How far
+        #[arg(long)]
+        to: u8,
+    }
+
     fn run(words: &[&str]) -> (u8, Vec<String>) {
         let seen = Rc::new(RefCell::new(Vec::new()));
         let told = Rc::clone(&seen);
@@ -116,6 +156,10 @@ mod tests {
                 let words = context.args.iter().map(|word| word.to_string_lossy().into_owned());
                 told.borrow_mut().extend(context.target.iter().cloned().chain(words));
                 Ok(())
+            })
+            .command_with("count", "Count", |_, count: Count| match count.to {
+                3 => Ok(()),
+                _ => Err(Fault::new(Exit::Gate, "not three").into()),
             })
             .command("refuse", "Say no", |_| Err(Fault::new(Exit::Gate, "no").into()))
             .run(["xtask"].iter().chain(words).map(OsString::from));
@@ -130,6 +174,8 @@ mod tests {
         assert_eq!(run(&["-C", here, "greet"]), (0, vec![]));
         assert_eq!(run(&["-C", here, "refuse"]).0, 3);
         assert_eq!(run(&["-C", here, "gret"]).0, 2);
+        assert_eq!(["3", "4", "x"].map(|to| run(&["-C", here, "count", "--to", to]).0), [0, 3, 2]);
+        assert_eq!(run(&["count", "--help"]).0, 0);
         assert_eq!(run(&["-C", "/", "greet"]).0, 4, "outside of a repository");
     }
 

@@ -17,11 +17,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
-use longshore::cancel::Cancel;
-use longshore::fault::{Exit, exit_of};
-use longshore::host::environment::Environment;
-use longshore::host::signal::Signals;
+use clap::Args;
+use longshore::extension::Context;
 use longshore::report;
 
 use table::Table;
@@ -29,15 +26,18 @@ use tools::Peers;
 use work::Work;
 use workload::Workload;
 
+/// What `--help` of all commands says.
+pub(crate) const ABOUT: &str =
+    "Measure Longshore beside go build, ko and GoReleaser, on generated repositories";
+
 /// Measure Longshore beside go build, ko and GoReleaser, on generated repositories.
 ///
 /// Needs Go and Git, and the network the first time: for the peers, which are built into the user's cache, and for
 /// the modules that the generated services import.
-#[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
-struct Options {
-    /// How many services the repository has (may be repeated, or a list with commas)
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 8, 64, 256], value_parser = clap::value_parser!(u16).range(1..=2000))]
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How many services the repository has (may be repeated, or a list with commas); 1, 8, 64 and 256 without
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=2000))]
     services: Vec<u16>,
     /// Only this work (may be repeated, or a list with commas)
     #[arg(long, value_name = "WORK", value_delimiter = ',')]
@@ -73,41 +73,15 @@ pub(crate) fn child(words: &[OsString]) -> Option<ExitCode> {
     ))
 }
 
-/// Runs the command of this process.
-pub(crate) fn main(words: &[OsString]) -> ExitCode {
-    let name = OsString::from("cargo xtask bench");
-    let options = match Options::try_parse_from(std::iter::once(&name).chain(words)) {
-        Ok(options) => options,
-        Err(error) => {
-            // Help is no error; a closed pipe is none of ours.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
-        }
-    };
-    let environment = Environment::from_process();
-    let cancel = Cancel::default();
-    // Between two measurements, so that no folder and no registry is left behind.
-    let _signals = Signals::listen(&cancel);
-    let ended = run(options, words, &environment, &cancel);
-    let Err(error) = ended else { return ExitCode::SUCCESS };
-    if let Some(signal) = cancel.signal() {
-        return ExitCode::from(u8::try_from(128 + signal).unwrap_or(1));
-    }
-    report::note(&format!("error: {error:#}"));
-    ExitCode::from(exit_of(&error) as u8)
-}
-
-fn run(
-    mut options: Options,
-    words: &[OsString],
-    environment: &Environment,
-    cancel: &Cancel,
-) -> anyhow::Result<()> {
+/// Between two measurements an interrupt is seen, so that no folder and no registry is left behind.
+pub(crate) fn run(context: &Context, mut options: Options) -> anyhow::Result<()> {
+    let (environment, cancel) = (&context.environment, &context.cancel);
+    let sizes: &[u16] = if options.quick { &[1, 8] } else { &[1, 8, 64, 256] };
     if options.quick {
         (options.cold, options.warm) = (1, 3);
-        if !words.iter().any(|word| word.to_string_lossy().starts_with("--services")) {
-            options.services = vec![1, 8];
-        }
+    }
+    if options.services.is_empty() {
+        options.services = sizes.to_vec();
     }
     let peers = Peers::find(environment)?;
     for services in &options.services {

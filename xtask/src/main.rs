@@ -4,10 +4,10 @@ mod bench;
 
 use std::process::ExitCode;
 
+use longshore::Longshore;
+
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
-    match words.split_first() {
-        Some((first, rest)) if first == "bench" => bench::main(rest),
-        _ => bench::child(&words).unwrap_or_else(longshore::main),
-    }
+    let command = || Longshore::new().command_with("bench", bench::ABOUT, bench::run).main();
+    bench::child(&words).unwrap_or_else(command)
 }

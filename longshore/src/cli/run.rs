@@ -54,7 +54,7 @@ pub(crate) fn run(own: &[Extension], words: impl IntoIterator<Item = OsString>) 
     let _signals = Signals::listen(&cancel);
     let ended = match asked {
         Asked::Engine(command) => dispatch(*command, global, environment.clone(), &cancel, definition),
-        Asked::Own(own, args) => extended(own, args, &global, environment.clone(), &cancel),
+        Asked::Own(own, matches) => extended(own, &matches, &global, environment.clone(), &cancel),
     };
     if let Err(error) = &ended {
         report::note(&render_error(error, colour));
@@ -70,14 +70,13 @@ pub(crate) fn run(own: &[Extension], words: impl IntoIterator<Item = OsString>) 
 /// Which command the user wants.
 enum Asked<'a> {
     Engine(Box<Command>),
-    Own(&'a Extension, Vec<OsString>),
+    Own(&'a Extension, clap::ArgMatches),
 }
 
 impl<'a> Asked<'a> {
     fn of(own: &'a [Extension], matches: &clap::ArgMatches) -> Result<(Global, Self), clap::Error> {
         let found = matches.subcommand().and_then(|(name, below)| {
-            let words = || below.get_many::<OsString>("words").unwrap_or_default().cloned().collect();
-            own.iter().find(|own| own.name == name).map(|own| Self::Own(own, words()))
+            own.iter().find(|own| own.name == name).map(|own| Self::Own(own, below.clone()))
         });
         match found {
             Some(found) => Ok((Global::from_arg_matches(matches)?, found)),
@@ -101,14 +100,16 @@ fn hiding(own: &[Extension]) -> Option<Fault> {
 /// Runs a command of the repository's own.
 fn extended(
     own: &Extension,
-    args: Vec<OsString>,
+    matches: &clap::ArgMatches,
     global: &Global,
     environment: Environment,
     cancel: &Cancel,
 ) -> anyhow::Result<u8> {
     let (_, workspace) = session::place(global, &environment, cancel)?;
     let target = global.environment.clone();
-    (own.work)(&Context { root: workspace.root, args, environment, cancel: cancel.clone(), target })?;
+    let args = Extension::words(matches);
+    let context = Context { root: workspace.root, args, environment, cancel: cancel.clone(), target };
+    (own.work)(&context, matches)?;
     Ok(0)
 }
 
