@@ -35,6 +35,7 @@ mod process;
 mod promote;
 mod property;
 mod readme;
+mod referrers;
 mod registry;
 mod remote;
 mod repository;

@@ -11,10 +11,10 @@ use crate::repository::{Repository, Run};
 use crate::shop::shop_with;
 
 /// A shop with the environments `dev` and `prod`, each with a registry of its own, both on this machine.
-struct Shop {
-    repository: Repository,
-    _dev: Registry,
-    prod: Registry,
+pub(crate) struct Shop {
+    pub(crate) repository: Repository,
+    pub(crate) dev: Registry,
+    pub(crate) prod: Registry,
 }
 
 impl Drop for Shop {
@@ -27,7 +27,10 @@ impl Drop for Shop {
 
 impl Shop {
     fn new() -> Option<Self> {
-        let (dev, prod) = (Registry::start()?, Registry::start()?);
+        Self::of(Registry::start()?, Registry::start()?)
+    }
+
+    pub(crate) fn of(dev: Registry, prod: Registry) -> Option<Self> {
         let repository = shop_with(&dev).scanner()?;
         repository.append("environments/dev.toml", "[deploy]\ndriver = \"process\"\ntimeout = \"30s\"\n");
         repository.write(
@@ -39,18 +42,18 @@ impl Shop {
         );
         repository.commit("ci: environments");
         repository.git(["push", "--quiet", "origin", "main"]);
-        Some(Self { repository, _dev: dev, prod })
+        Some(Self { repository, dev, prod })
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
         self.repository.longshore(args)
     }
 
-    fn promote(&self, args: &[&str]) -> Run {
+    pub(crate) fn promote(&self, args: &[&str]) -> Run {
         self.run(&[&["promote", "--from", "dev", "--to", "prod", "api"], args].concat())
     }
 
-    fn runs(&self, environment: &str) -> Value {
+    pub(crate) fn runs(&self, environment: &str) -> Value {
         let status = self.run(&["status", "--format", "json", "--history"]).code(0).stdout_json();
         status["environments"][environment]["services"]["api"].clone()
     }

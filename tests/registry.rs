@@ -77,6 +77,21 @@ impl Registry {
         Some(Self::serve(&program, folder, &tls, None))
     }
 
+    /// One that lists referrers, which Debian's does not: `fixtures/referrers`. It keeps all in memory.
+    pub(crate) fn with_referrers() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("registry");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/referrers");
+        let mut build = command("go");
+        build.args(["build", "-trimpath", "-buildvcs=false", "-o"]).arg(&program).arg(".");
+        succeed(build.current_dir(source).env("GOFLAGS", "-mod=readonly").env("GOWORK", "off"));
+        let port = free_port();
+        let address = format!("127.0.0.1:{port}");
+        let log = folder.path().join("log");
+        let server = Server::start(&program, &["-address", &address], &[], log).wait(|| listens(port));
+        Self { port, tokens: None, server, folder }
+    }
+
     /// Whom to trust, of [`Registry::with_tls`]: for SSL_CERT_FILE.
     pub(crate) fn certificate(&self) -> PathBuf {
         self.folder.path().join("cert.pem")

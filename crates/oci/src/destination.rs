@@ -17,6 +17,8 @@ use crate::declared::Registry;
 use crate::fault::{Exit, Fault};
 use crate::host::http::{Scheme, Schemes};
 
+pub mod referrers;
+
 /// One service's place in a release registry.
 #[derive(Clone, Debug)]
 pub enum Destination {
@@ -178,24 +180,6 @@ impl Destination {
             Self::Layout(layout) => layout.document(digest).map(Some),
             Self::Registry(remote) => remote.manifest_by_digest(digest),
         }
-    }
-
-    /// What refers to a manifest or index (distribution-spec, "Listing Referrers"): signatures, provenance;
-    /// where a registry has no such list, the tag that stands for one, with its own digest last.
-    ///
-    /// # Errors
-    /// As [`Destination::manifest`].
-    pub fn referrers(&self, digest: &Digest) -> anyhow::Result<Vec<(Option<Tag>, Digest)>> {
-        if let Self::Registry(remote) = self
-            && let Some(index) = remote.referrers(digest)?
-        {
-            return Ok(index.manifests.into_iter().map(|found| (None, found.digest)).collect());
-        }
-        let tag: Tag = match format!("sha256-{}", digest.hex()).parse() {
-            Ok(tag) => tag,
-            Err(_) => return Ok(Vec::new()),
-        };
-        Ok(self.resolve(&tag)?.map(|found| (Some(tag), found.digest)).into_iter().collect())
     }
 
     /// What a tag stands for.

@@ -15,8 +15,11 @@ use crate::oci::layout::Layout;
 use crate::oci::registry::{Client, Options};
 use crate::oci::types::{Descriptor, Digest, ImageConfig, Index, Manifest, media_type};
 use crate::platform::Platform;
+use crate::progress::Progress;
 use crate::stage::ManifestOutput;
 use crate::stage::verify::root;
+
+mod referrers;
 
 /// Blobs at a time.
 const PARALLEL: usize = 4;
@@ -148,9 +151,9 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Destination::put_manifest`].
-    pub fn send(&self, made: &Made) -> anyhow::Result<()> {
+    pub fn send(&self, made: &Made, progress: &dyn Progress) -> anyhow::Result<()> {
         if let Some(source) = &made.source {
-            self.copy(source, made)?;
+            self.copy(source, made, progress)?;
         }
         let to = Destination::named(&made.image.repository, &self.root, &self.client)?;
         if to.manifest(&made.image.digest)?.is_none() {
@@ -185,7 +188,7 @@ impl Store {
 
     /// Copies the neutral image, by digest and with its layers and whatever refers to it, to another
     /// repository, and gives it its version's tag there.
-    fn copy(&self, source: &str, made: &Made) -> anyhow::Result<()> {
+    fn copy(&self, source: &str, made: &Made, progress: &dyn Progress) -> anyhow::Result<()> {
         let from = Destination::named(source, &self.root, &self.client)?;
         let to = match made.image.repository.strip_prefix("oci:") {
             Some(folder) => Destination::Layout(Layout::create(&self.root.join(folder))?),
@@ -195,12 +198,7 @@ impl Store {
         if to.manifest(neutral)?.is_none() {
             self.copy_image(&from, &to, neutral)?;
         }
-        for (tag, referrer) in from.referrers(neutral)? {
-            self.copy_image(&from, &to, &referrer)?;
-            if let Some(tag) = tag {
-                to.move_tag(&tag, &referrer)?;
-            }
-        }
+        self.copy_referrers(&from, &to, neutral, progress)?;
         let tag = made.version.parse().map_err(|error| anyhow::anyhow!("internal: {error}"))?;
         to.set_tag_once(&tag, neutral)
     }

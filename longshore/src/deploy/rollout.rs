@@ -117,7 +117,7 @@ impl Rollout<'_> {
     fn send(&self, work: &Work, progress: &dyn Progress) -> anyhow::Result<()> {
         for made in &work.made {
             progress.status("the image");
-            self.store.send(made)?;
+            self.store.send(made, progress)?;
         }
         Ok(())
     }

@@ -49,20 +49,40 @@ impl Remote {
         })
     }
 
-    /// The index of what refers to a manifest; `None` where the registry keeps no such list.
+    /// What refers to a manifest (distribution-spec, "Listing Referrers"); `None` where the registry keeps no
+    /// such list.
     ///
     /// # Errors
     /// As [`Remote::manifest_by_tag`].
-    pub fn referrers(&self, digest: &Digest) -> anyhow::Result<Option<Index>> {
-        let url = self.url(&format!("referrers/{digest}"));
+    pub fn referrers(&self, digest: &Digest) -> anyhow::Result<Option<Vec<Descriptor>>> {
+        let mut url = self.url(&format!("referrers/{digest}"));
+        let mut found = Vec::new();
+        for page in 0..PAGES {
+            let Some((index, next)) = self.referrers_page(digest, &url)? else {
+                return Ok((page > 0).then_some(found));
+            };
+            found.extend(index.manifests);
+            match next.and_then(|link| joined(&url, &link)) {
+                Some(next) if Origin::of(&next) == Origin::of(&url) && next != url => url = next,
+                _ => break,
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn referrers_page(&self, digest: &Digest, url: &str) -> anyhow::Result<Option<(Index, Option<String>)>> {
         self.patiently(&format!("could not list what refers to `{digest}`"), |remote| {
-            let response = remote.send(&remote.pull_scope(), Method::Get, &url, Vec::new(), Body::Empty)?;
-            let response = remote.accept(response, &[200, 404])?;
-            if response.status == 404 {
+            let headers = vec![("accept", media_type::INDEX.to_owned())];
+            let response = remote.send(&remote.pull_scope(), Method::Get, url, headers, Body::Empty)?;
+            // Who does not know the question says 404; some say that it was a bad one.
+            let response = remote.accept(response, &[200, 400, 404, 405, 501])?;
+            if response.status != 200 {
                 return Ok(None);
             }
+            let next = response.header("link").and_then(next_link).map(str::to_owned);
             // Something else than a list: as good as none.
-            Ok(serde_json::from_slice(&response.bytes(DOCUMENT_LIMIT)?).ok())
+            let index = serde_json::from_slice(&response.bytes(DOCUMENT_LIMIT)?).ok();
+            Ok(index.map(|index| (index, next)))
         })
     }
 
