@@ -47,6 +47,7 @@ mod shared_cache;
 mod shop;
 mod stages;
 mod status;
+mod terminal;
 mod timings;
 mod tool;
 mod versions;

@@ -1,12 +1,14 @@
 //! Promotion: the same digests from one environment to another, or the reasons why not.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::database;
 use crate::deploy::get;
+use crate::docker::Dockerd;
+use crate::dockerfile;
 use crate::gates::make_vulnerable;
 use crate::process::succeed;
-use crate::registry::Registry;
+use crate::registry::{Registry, sha256};
 use crate::repository::{Repository, Run};
 use crate::shop::shop_with;
 
@@ -106,6 +108,34 @@ fn a_promotion_is_refused_with_its_reasons_and_then_allowed() {
 }
 
 #[test]
+fn a_promotion_is_agreed_to_on_a_terminal_by_yes_alone() {
+    let Some(mut shop) = Shop::new() else { return };
+    shop.run(&["release", "--env", "dev", "api"]).code(0);
+    shop.run(&["deploy", "--env", "dev", "api"]).code(0);
+    let digest = shop.runs("dev")["neutral"].as_str().unwrap().to_owned();
+    let args = ["promote", "--from", "dev", "--to", "prod", "api"];
+    let question = "anything else is a no:";
+    for (keys, expected) in [("y\n", 3), ("\n", 3), ("no\n", 3), ("\x04", 3), ("\x03", 130)] {
+        let (code, screen) = shop.repository.on_terminal(&args).shows(question).types(keys);
+        assert_eq!(code, expected, "{keys:?}: {screen}");
+        assert!(screen.contains("from `dev` to `prod`"), "{screen}");
+        assert!(screen.contains(&format!("api 0.1.0 {digest}")), "{screen}");
+        assert!(shop.runs("prod").is_null(), "{keys:?}: {screen}");
+    }
+    shop.repository = std::mem::replace(&mut shop.repository, Repository::empty()).env("CI", "true");
+    let (code, screen) = shop.repository.on_terminal(&args).ends();
+    assert!(code == 3 && screen.contains("promote --approve") && !screen.contains(question), "{screen}");
+    shop.repository = std::mem::replace(&mut shop.repository, Repository::empty()).env("CI", "");
+    let (code, screen) = shop.repository.on_terminal(&args).shows(question).types("yes\n");
+    assert_eq!(code, 0, "{screen}");
+    assert_eq!(shop.runs("prod")["neutral"], digest.as_str());
+    shop.run(&["status", "--history"]).code(0).stdout_has("approved by ");
+    // What runs there needs nobody's word again.
+    let (code, screen) = shop.repository.on_terminal(&args).ends();
+    assert!(code == 0 && screen.contains("everything runs as in `dev`"), "{screen}");
+}
+
+#[test]
 fn an_old_scan_bars_promotion_until_it_is_made_again() {
     let Some(shop) = Shop::new() else { return };
     shop.run(&["release", "--env", "dev", "api"]).code(0);
@@ -151,4 +181,116 @@ fn a_scan_of_what_runs_says_what_is_new_since_its_release() {
         format!("api 0.1.0 linux/amd64: new since it was released: {id} in github.com/dgrijalva/jwt-go");
     shop.longshore(&scan).code(3).stderr_has(&new);
     shop.longshore(&["down", "--env", "dev"]).code(0);
+}
+
+/// Where a service of an environment answers.
+#[track_caller]
+fn answer(shop: &Repository, environment: &str) -> String {
+    let status = shop.longshore(&["status", "--format", "json"]).code(0).stdout_json();
+    let api = &status["environments"][environment]["services"]["api"];
+    let address = api["observed"]["addresses"][0].as_str().unwrap_or_else(|| panic!("{status:#}"));
+    get(address.rsplit(':').next().unwrap().parse().unwrap(), "/")
+}
+
+#[test]
+fn a_dockerfiles_service_is_promoted_as_the_targets_own_build() {
+    let (Some(docker), Some(dev), Some(prod)) = (Dockerd::start(), Registry::start(), Registry::start())
+    else {
+        return;
+    };
+    let shop = dockerfile::shop("docker").env("DOCKER_HOST", docker.host());
+    shop.dev(&dev.host());
+    shop.append(
+        "environments/dev.toml",
+        "[deploy]\ndriver = \"docker\"\ntimeout = \"30s\"\nmax-age = \"300d\"\n",
+    );
+    let target = format!("inherits = \"dev\"\nregistry = \"{}/", prod.host());
+    shop.write("environments/stage.toml", format!("{target}stage\"\n"));
+    shop.write("environments/prod.toml", format!("{target}live\"\n[build-args]\nAPP_ENV = \"production\"\n"));
+    shop.commit("ci: environments");
+    shop.remote();
+    let Some(shop) = shop.scanner() else { return };
+    let promote = |to: &str| shop.longshore(&["promote", "--from", "dev", "--to", to, "api"]);
+    let neutral = |environment: &str| {
+        let status = shop.longshore(&["status", "--format", "json"]).code(0).stdout_json();
+        status["environments"][environment]["services"]["api"]["neutral"].clone()
+    };
+    shop.longshore(&["release", "--env", "dev", "api"]).code(0);
+    shop.longshore(&["deploy", "--env", "dev", "api"]).code(0);
+    promote("prod")
+        .code(3)
+        .stderr_has("api: 0.1.0 has no build for `prod`, where the `ARG`s of its Dockerfile differ")
+        .stderr_has("release --env prod api");
+    // Where they don't differ it is the very image.
+    promote("stage").code(0).stderr_lacks("a build of its own");
+    assert_eq!(neutral("stage"), neutral("dev"));
+    shop.longshore(&["release", "--env", "prod", "api"]).code(0);
+    let built = shop.digest("api");
+    promote("prod").code(0).stderr_has("api 0.1.0: `prod` has a build of its own");
+    assert_eq!(neutral("prod"), built.as_str());
+    assert_ne!(neutral("prod"), neutral("dev"));
+    assert!(answer(&shop, "prod").contains("production"), "{}", answer(&shop, "prod"));
+    assert!(answer(&shop, "stage").contains("development"), "{}", answer(&shop, "stage"));
+    promote("prod").code(0).stderr_has("everything runs as in `dev`");
+    for environment in ["dev", "stage", "prod"] {
+        shop.longshore(&["down", "--env", environment]).code(0);
+    }
+}
+
+#[test]
+fn a_rehearsal_is_promoted_from_folder_to_folder() {
+    let shop = Repository::new();
+    shop.write(
+        "environments/dev.toml",
+        "registry = \"oci:dist/dev\"\n[deploy]\ntimeout = \"30s\"\nmax-age = \"300d\"\n",
+    );
+    let prod = "inherits = \"dev\"\nregistry = \"oci:dist/prod\"\n[build-args]\nAPP_ENV = \"production\"\n";
+    shop.write("environments/prod.toml", prod).write("environments/local.toml", "");
+    shop.commit("ci: environments");
+    let Some(shop) = shop.scanner() else { return };
+    shop.longshore(&["release", "--env", "dev", "api"]).code(0);
+    shop.longshore(&["deploy", "--env", "dev", "api"]).code(0);
+    let digest = shop.digest("api");
+    let signature = sign(&shop, "dist/dev/api", &digest);
+    shop.longshore(&["promote", "--from", "dev", "--to", "prod"]).code(0);
+    assert!(answer(&shop, "prod").contains("api 0.1.0 production"), "{}", answer(&shop, "prod"));
+    assert!(answer(&shop, "dev").contains("api 0.1.0 development"), "{}", answer(&shop, "dev"));
+    let index = shop.read("dist/prod/api/index.json");
+    assert!(
+        index.contains(&digest) && index.contains("\"0.1.0\"") && index.contains("0.1.0_prod_"),
+        "{index}"
+    );
+    // What refers to it is there, and found.
+    let list: Value = serde_json::from_str(&index).unwrap();
+    let tag = digest.replace(':', "-");
+    let named = |found: &&Value| found["annotations"]["org.opencontainers.image.ref.name"] == tag.as_str();
+    let list = list["manifests"].as_array().unwrap().iter().find(named).unwrap()["digest"].clone();
+    let blob = |digest: &str| shop.read(&format!("dist/prod/api/blobs/{}", digest.replace(':', "/")));
+    assert!(blob(list.as_str().unwrap()).contains(&signature));
+    assert!(blob(&signature).contains("application/signature"));
+    for environment in ["dev", "prod"] {
+        shop.longshore(&["down", "--env", environment]).code(0);
+    }
+}
+
+/// Puts an artifact with a `subject` into a layout, as other tools do; gives its digest.
+fn sign(shop: &Repository, layout: &str, subject: &str) -> String {
+    let put = |bytes: &str| {
+        let digest = sha256(bytes.as_bytes());
+        shop.write(&format!("{layout}/blobs/{}", digest.replace(':', "/")), bytes);
+        digest
+    };
+    let config = json!({ "mediaType": "application/vnd.oci.empty.v1+json", "digest": put("{}"), "size": 2 });
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/signature", "config": config, "layers": [config],
+        "subject": { "mediaType": "application/vnd.oci.image.index.v1+json", "digest": subject, "size": 1 },
+    });
+    let digest = put(&manifest.to_string());
+    let mut index: Value = serde_json::from_str(&shop.read(&format!("{layout}/index.json"))).unwrap();
+    let size = manifest.to_string().len();
+    let entry = json!({ "mediaType": manifest["mediaType"], "digest": digest, "size": size });
+    index["manifests"].as_array_mut().unwrap().push(entry);
+    shop.write(&format!("{layout}/index.json"), index.to_string());
+    digest
 }

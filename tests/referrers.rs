@@ -89,7 +89,7 @@ impl Remote<'_> {
         let mut listed = Vec::new();
         for found in index["manifests"].as_array().unwrap() {
             let digest = found["digest"].as_str().unwrap();
-            let manifest = self.get(&format!("manifests/{digest}")).expect("the artifact");
+            let manifest = self.get(&format!("manifests/{digest}")).unwrap();
             let layer = manifest["layers"][0]["digest"].as_str().unwrap();
             let (head, _) = self.send("GET", &format!("/v2/{}/blobs/{layer}", self.1), "", &[]);
             assert!(head.contains(" 200"), "{head}");

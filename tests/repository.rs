@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::process::{self, command, succeed, text};
+use crate::terminal::Terminal;
 use crate::tool::{self, variable};
 
 /// The first commit's time; each next one is a minute later, so that the same steps give the same commits.
@@ -183,6 +184,14 @@ impl Repository {
     /// Starts the command line, for tests that stop it: the child leads no process group of its own.
     pub(crate) fn start(&self, args: &[&str]) -> Child {
         self.longshore_command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// The command line as a user at a terminal has it.
+    pub(crate) fn on_terminal(&self, args: &[&str]) -> Terminal {
+        let mut command = self.prepared("setsid");
+        command.args(["--ctty", "--wait"]).arg(env!("CARGO_BIN_EXE_xtask")).arg("-C").arg(&self.root);
+        command.args(args).env("TERM", "xterm");
+        Terminal::start(command)
     }
 
     fn longshore_command(&self, args: &[&str]) -> Command {

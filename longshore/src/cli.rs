@@ -1,5 +1,6 @@
 //! The command line: its types, and from them to the commands.
 
+mod approval;
 pub mod base;
 pub mod check;
 pub mod clean;

@@ -41,9 +41,14 @@ pub enum Tools {
 /// Where a reporter writes.
 pub type Writer = Box<dyn Write>;
 
+/// Whether what is for eyes goes to a terminal.
+pub fn is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 /// How what is written to this process's stderr is painted.
 pub fn colour(choice: ColorChoice, environment: &Environment) -> Colour {
-    Colour::choose(choice.asked(), environment, std::io::stderr().is_terminal())
+    Colour::choose(choice.asked(), environment, is_terminal())
 }
 
 /// The reporter that the user asked for, on this process's stderr (JSON: stdout).
@@ -53,7 +58,7 @@ pub fn open(
     tools: Tools,
     environment: &Environment,
 ) -> Box<dyn Reporter> {
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = is_terminal();
     let colour = Colour::choose(color.asked(), environment, terminal);
     let stderr = || Box::new(std::io::stderr());
     match settled(choice, environment, terminal) {

@@ -1,8 +1,7 @@
 //! `promote`: what an environment runs, verified, goes to another one; `scan --deployed`: what an environment
 //! runs is scanned again.
 
-use std::io::IsTerminal as _;
-
+use super::approval::Granted;
 use super::deploy::{Order, carry_out};
 use super::{Global, PromoteArgs};
 use crate::cancel::Cancel;
@@ -44,7 +43,8 @@ pub fn promote(
     if args.approve {
         return approve(&site, &wanted);
     }
-    let mut wanting = |there: &State| agreed(&site, there, wanted.clone(), &source.name, args.dry_run);
+    let granted = if args.dry_run { Granted::dry_run() } else { Granted::ask(&site, &source.name, &wanted)? };
+    let mut wanting = |there: &State| agreed(&site, there, wanted.clone(), &source.name, &granted);
     carry_out(&site, &global, Action::Promote, args.dry_run, &mut wanting)
 }
 
@@ -133,7 +133,14 @@ fn judge(
         Ok(running) => running,
         Err(why) => return Ok(Err(vec![why])),
     };
-    let record = site.release(service, &running.workload.version)?;
+    let version = &running.workload.version;
+    let Some(record) = site.build(service, version)? else {
+        let why = format!(
+            "{version} has no build for `{target}`, where the `ARG`s of its Dockerfile differ: `release --env {target} {service}` makes one at that version's commit",
+            target = site.name()
+        );
+        return Ok(Err(vec![why]));
+    };
     let declared = site.session.config.services.get(service).filter(|service| service.dockerfile.is_some());
     let own_build = declared
         .is_some_and(|declared| source.arguments(declared) != site.session.effective.arguments(declared));
@@ -181,33 +188,17 @@ fn approve(site: &Site<'_>, wanted: &[Wanted]) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// What may go on: where the target asks for it, somebody has agreed to each of exactly these images.
+/// What may go on, each with who agreed to exactly this image.
 fn agreed(
     site: &Site<'_>,
     there: &State,
     mut wanted: Vec<Wanted>,
     from: &str,
-    dry_run: bool,
+    granted: &Granted,
 ) -> anyhow::Result<Order> {
-    let runs = |wanted: &Wanted| {
-        let current =
-            there.services.get(&wanted.workload.service).and_then(|standing| standing.current.as_ref());
-        current.is_some_and(|running| running.workload.image.neutral == wanted.workload.image.neutral)
-    };
-    let mut open = Vec::new();
+    granted.check(site, there, &wanted)?;
     for wanted in &mut wanted {
-        let approval = there.approvals.get(&wanted.workload.service);
-        match approval.filter(|approval| approval.digest == wanted.workload.image.neutral) {
-            Some(approval) => wanted.origin.approved_by = Some(approval.by.clone()),
-            None if runs(wanted) => {}
-            None => open.push(format!("{} {}", wanted.workload.service, wanted.workload.version)),
-        }
-    }
-    if site.settings.require_approval && !open.is_empty() && !dry_run {
-        ask(site, &open)?;
-        for wanted in wanted.iter_mut().filter(|wanted| wanted.origin.approved_by.is_none()) {
-            wanted.origin.approved_by = Some(site.by.clone());
-        }
+        wanted.origin.approved_by = granted.by(site, there, wanted);
     }
     let mut order = Order { nothing: format!("everything runs as in `{from}`"), ..Order::default() };
     for wanted in wanted {
@@ -217,21 +208,4 @@ fn agreed(
         order.wanted.insert(service, Some(wanted.workload));
     }
     Ok(order)
-}
-
-/// On a terminal the user may agree; elsewhere somebody must have.
-fn ask(site: &Site<'_>, open: &[String]) -> anyhow::Result<()> {
-    let names = open.join(", ");
-    if std::io::stdin().is_terminal() {
-        report::note(&format!("promote {names} to `{}`? Write `yes` to agree:", site.name()));
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line)?;
-        if line.trim() == "yes" {
-            return Ok(());
-        }
-        return Err(Fault::new(Exit::Gate, format!("{names}: not agreed to")).into());
-    }
-    Err(Fault::new(Exit::Gate, format!("`{}` asks for somebody's approval of {names}", site.name()))
-        .hint("`promote --approve` with the same arguments writes it down")
-        .into())
 }

@@ -150,7 +150,7 @@ impl<'a> Site<'a> {
     pub fn release(&self, service: &str, version: &Version) -> anyhow::Result<ReleaseRecord> {
         let builds = self.ledger.builds(&self.releases, service, version)?;
         if !builds.is_empty() {
-            return self.build(service, version, builds);
+            return self.fitting(service, builds).ok_or_else(|| self.unbuilt(service, version).into());
         }
         let known: Vec<String> = self
             .releases
@@ -167,29 +167,33 @@ impl<'a> Site<'a> {
         Err(Fault::new(Exit::Usage, format!("{service} {version} was never released")).hint(hint).into())
     }
 
+    /// It is released, and not as this environment needs it.
+    fn unbuilt(&self, service: &str, version: &Version) -> Fault {
+        let name = self.name();
+        let message = format!(
+            "{service} {version} was not built for `{name}`: the `ARG`s of its Dockerfile differ there"
+        );
+        Fault::new(Exit::Usage, message)
+            .hint(format!("run `release --env {name} {service}` where that version's commit is checked out"))
+    }
+
+    /// As [`Site::release`]; `None` where it is released, and not as this environment needs it.
+    ///
+    /// # Errors
+    /// As [`Site::release`].
+    pub fn build(&self, service: &str, version: &Version) -> anyhow::Result<Option<ReleaseRecord>> {
+        match self.ledger.builds(&self.releases, service, version)? {
+            builds if builds.is_empty() => self.release(service, version).map(Some),
+            builds => Ok(self.fitting(service, builds)),
+        }
+    }
+
     /// Of the builds of a version the one for this environment: a Dockerfile's `ARG`s are in its layers.
-    fn build(
-        &self,
-        service: &str,
-        version: &Version,
-        builds: Vec<ReleaseRecord>,
-    ) -> anyhow::Result<ReleaseRecord> {
+    fn fitting(&self, service: &str, builds: Vec<ReleaseRecord>) -> Option<ReleaseRecord> {
         let declared = self.session.config.services.get(service);
         let dockerfile = declared.is_some_and(|declared| declared.dockerfile.is_some());
         let arguments = declared.and_then(|declared| self.session.effective.arguments(declared));
-        let fits = |build: &ReleaseRecord| !dockerfile || build.arguments == arguments;
-        builds.into_iter().find(fits).ok_or_else(|| {
-            let message = format!(
-                "{service} {version} was not built for `{}`: the `ARG`s of its Dockerfile differ there",
-                self.name()
-            );
-            Fault::new(Exit::Usage, message)
-                .hint(format!(
-                    "run `release --env {} {service}` where that version's commit is checked out",
-                    self.name()
-                ))
-                .into()
-        })
+        builds.into_iter().find(|build| !dockerfile || build.arguments == arguments)
     }
 
     /// `REGISTRY/SERVICE` of this environment.

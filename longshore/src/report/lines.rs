@@ -1,13 +1,12 @@
 //! How something goes on that is no run of jobs, as an installation: a bar on a terminal, calm lines
 //! elsewhere.
 
-use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Tools, note, settled};
+use super::{Tools, is_terminal, note, settled};
 use crate::cli::{Global, ProgressChoice};
 use crate::host::environment::Environment;
 use crate::progress::Progress;
@@ -30,7 +29,7 @@ const TICK: Duration = Duration::from_millis(100);
 impl Lines {
     /// As the options say it: with `--progress quiet` warnings are all there is.
     pub fn of(global: &Global, environment: &Environment) -> Self {
-        let terminal = std::io::stderr().is_terminal();
+        let terminal = is_terminal();
         let bar = settled(global.progress, environment, terminal) == ProgressChoice::Tty;
         Self {
             bar: bar.then(|| {
