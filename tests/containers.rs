@@ -1,10 +1,13 @@
 //! Environments of containers: a real registry and a Docker daemon of the tests' own.
 
+use std::path::Path;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::deploy::{get, killed_after, wait};
 use crate::docker::Dockerd;
-use crate::process::free_port;
+use crate::process::{command, free_port, succeed};
 use crate::registry::Registry;
 use crate::repository::{Repository, Run};
 use crate::shop::{QUICK, shop_with};
@@ -107,6 +110,63 @@ fn containers_come_up_beside_the_old_ones_and_go_back_from_another_clone() {
     assert_eq!(shop.containers(), 0);
     let networks = shop.docker.docker(&["network", "ls", "--format", "{{.Name}}"]);
     assert!(!networks.contains("shop-dev"), "{networks}");
+}
+
+/// A handler that takes its time, and a service that lets it end.
+fn slow(shop: &Repository) {
+    let from = "_ = server.Shutdown(context.Background())\n\t}()";
+    let to = "_ = server.Shutdown(context.Background())\n\t\tclose(ended)\n\t}()";
+    shop.edit("cmd/api/main.go", from, to);
+    shop.edit("cmd/api/main.go", "\tgo func() {", "\tended := make(chan struct{})\n\tgo func() {");
+    shop.edit("cmd/api/main.go", "\t\tos.Exit(1)\n\t}\n}", "\t\tos.Exit(1)\n\t}\n\t<-ended\n}");
+    let handler = format!(
+        "{READY}\n\tmux.HandleFunc(\"/slow\", func(http.ResponseWriter, *http.Request) {{ time.Sleep(3 * time.Second) }})"
+    );
+    shop.edit("cmd/api/main.go", READY, &handler);
+    shop.commit("feat: a slow answer");
+}
+
+/// An image of the client that asks without a pause: `load:1`.
+fn load_image(docker: &Dockerd) {
+    let (folder, tar) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/load");
+    let mut build = command("go");
+    build.args(["build", "-trimpath", "-buildvcs=false", "-o"]).arg(folder.path().join("load")).arg(".");
+    succeed(build.current_dir(source).env("CGO_ENABLED", "0").env("GOWORK", "off").env("GOFLAGS", ""));
+    succeed(command("tar").arg("-cf").arg(tar.path()).arg("-C").arg(folder.path()).arg("load"));
+    docker.docker(&["import", tar.path().to_str().unwrap(), "load:1"]);
+}
+
+#[test]
+fn a_deploy_of_containers_loses_no_request() {
+    let Some(shop) = Shop::new() else { return };
+    slow(&shop.repository);
+    load_image(&shop.docker);
+    shop.run(&["release", "--skip", QUICK, "api"]).code(0);
+    shop.run(&["deploy", "api"]).code(0);
+    shop.release("\"api\", version", "\"next\", version");
+    // As each service of the environment asks, and as somebody else in the network may.
+    let own = ["--dns-search", "shop-dev", "--dns-option", "ndots:1", "load:1", "/load", "http://api:8080"];
+    let other = ["load:1", "/load", "http://api.shop-dev:8080"];
+    let clients = [("own", own.as_slice()), ("other", other.as_slice())];
+    for (name, args) in clients {
+        let run = ["run", "--detach", "--network", "shop-dev", "--name", name];
+        shop.docker.docker(&[run.as_slice(), args].concat());
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    for args in [["deploy", "api"], ["rollback", "api"], ["deploy", "api"]] {
+        shop.run(&args).code(0);
+    }
+    assert!(shop.answer("api").contains("next 0.1.1"), "{}", shop.answer("api"));
+    for (name, _) in clients {
+        shop.docker.docker(&["stop", "--time", "20", name]);
+        let met: Value = serde_json::from_str(&shop.docker.docker(&["logs", name])).unwrap();
+        for (way, met) in met.as_object().unwrap() {
+            assert_eq!(met["Failed"], serde_json::json!([]), "{name} {way}, of {}", met["Answered"]);
+        }
+        shop.docker.docker(&["rm", name]);
+    }
+    shop.run(&["down"]).code(0);
 }
 
 #[test]

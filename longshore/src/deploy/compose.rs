@@ -225,10 +225,10 @@ impl Compose {
 
     /// Secrets as files are mounted from where this runs.
     fn on_this_machine(&self) -> anyhow::Result<()> {
-        let host = self.docker.client.env().get("DOCKER_HOST").map_or("", String::as_str);
-        if host.is_empty() || host.starts_with("unix://") || host.starts_with("npipe://") {
+        if self.docker.client.is_here() {
             return Ok(());
         }
+        let host = self.docker.client.env().get("DOCKER_HOST").map_or("", String::as_str);
         let message = format!("secrets are files of this machine, and the daemon is at `{host}`");
         Err(Fault::new(Exit::Usage, message)
             .hint("write `secrets = \"variables\"` in `[deploy.compose]`")

@@ -2,12 +2,13 @@
 //! environment's own where each is found by its name.
 //!
 //! A new container comes up beside the old one on a port of its own, is seen to be healthy, takes the service's
-//! name in the network, and only then the old one is told to end. A service that is `publish`ed on one fixed
+//! name in the network (see [`names`]), and only then the old one is told to end. A service that is `publish`ed on one fixed
 //! port is tried out beside the old one too, and has a gap while the port changes hands. Everything made carries
 //! labels, and goes by them; the daemon starts a container again that ends by itself.
 
 pub(super) mod client;
 pub(super) mod create;
+mod names;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -69,19 +70,11 @@ impl Docker {
         labels
     }
 
-    /// All containers of a service, those that serve it first.
+    /// All containers of a service, the one that serves it first.
     pub(super) fn containers(&self, service: &str, step: &Step<'_>) -> anyhow::Result<Vec<Container>> {
         let mut found = self.client.labelled(&self.labels(Some(service)), step.cancel)?;
-        found.sort_by_key(|container| !self.serves(container, service));
+        found.sort_by_key(|container| self.rank(container, service));
         Ok(found)
-    }
-
-    /// Whether a container has the service's name in the network.
-    fn serves(&self, container: &Container, service: &str) -> bool {
-        let attached = container.network_settings.networks.get(&self.network);
-        attached
-            .and_then(|attached| attached.aliases.as_ref())
-            .is_some_and(|aliases| aliases.iter().any(|alias| alias == service))
     }
 
     fn bring_up(&self, workload: &Workload, step: &Step<'_>) -> anyhow::Result<()> {
@@ -95,7 +88,7 @@ impl Docker {
             }
             self.wait(workload, there.name(), step)?;
             self.keep_up(there.name(), step)?;
-            return self.remove(found.iter().filter(|other| other.name() != there.name()), step);
+            return self.take_over(workload, there.name(), &found, step);
         }
         let image = create::image(self, workload, step)?;
         let name = format!("{}-{}-{}", self.target.slug(), workload.service, &hash[..8]);
@@ -107,9 +100,9 @@ impl Docker {
             Some(port) => self.hand_over(workload, (&name, &image), port, &found, step)?,
             None => name,
         };
-        self.take_the_name(&workload.service, &name, step)?;
+        self.take_the_alias(workload, &name, step)?;
         self.keep_up(&name, step)?;
-        self.remove(found.iter().filter(|other| other.name() != name), step)
+        self.take_over(workload, &name, &found, step)
     }
 
     /// A container on the one port that the old one has, too: there is a gap between the two.
@@ -204,26 +197,15 @@ impl Docker {
             .collect()
     }
 
-    /// From now on the service's name in the network means this container too.
-    fn take_the_name(&self, service: &str, name: &str, step: &Step<'_>) -> anyhow::Result<()> {
-        if self.serves(&self.inspect(name, step)?, service) {
-            return Ok(());
-        }
-        step.progress.status("taking over");
-        self.client.run(&["network", "disconnect", &self.network, name], step.cancel)?;
-        self.client.run(&["network", "connect", "--alias", service, &self.network, name], step.cancel)?;
-        Ok(())
-    }
-
     pub(super) fn remove<'c>(
         &self,
         containers: impl Iterator<Item = &'c Container>,
         step: &Step<'_>,
     ) -> anyhow::Result<()> {
         for container in containers {
-            let name = container.name();
-            self.client.find_one(&["stop", "--time", GRACE, name], step.cancel)?;
-            self.discard(name, step)?;
+            // By its id: it may have been renamed since it was seen.
+            self.client.find_one(&["stop", "--time", GRACE, &container.id], step.cancel)?;
+            self.discard(&container.id, step)?;
         }
         Ok(())
     }
@@ -320,9 +302,13 @@ impl Docker {
 impl Driver for Docker {
     fn observe(&self, step: &Step<'_>) -> anyhow::Result<BTreeMap<String, Observed>> {
         let mut seen = BTreeMap::new();
-        for container in self.client.labelled(&self.labels(None), step.cancel)? {
+        let mut all = self.client.labelled(&self.labels(None), step.cancel)?;
+        all.sort_by_key(|container| {
+            container.config.labels.get(SERVICE).map(|service| self.rank(container, service))
+        });
+        for container in all {
             let Some(service) = container.config.labels.get(SERVICE) else { continue };
-            if self.serves(&container, service) || !seen.contains_key(service) {
+            if !seen.contains_key(service) {
                 seen.insert(service.clone(), self.seen(&container));
             }
         }

@@ -28,6 +28,7 @@ pub(in crate::deploy) struct Client {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(in crate::deploy) struct Container {
+    pub id: String,
     /// With a `/` before it.
     pub name: String,
     pub state: State,
@@ -151,6 +152,12 @@ impl Client {
         self.env.iter().fold(command, |command, (name, value)| command.env(name, value))
     }
 
+    /// Whether the daemon is this machine's.
+    pub(in crate::deploy) fn is_here(&self) -> bool {
+        let host = self.env.get("DOCKER_HOST").map_or("", String::as_str);
+        host.is_empty() || host.starts_with("unix://") || host.starts_with("npipe://")
+    }
+
     pub(in crate::deploy) fn env(&self) -> &BTreeMap<String, String> {
         &self.env
     }
@@ -203,6 +210,13 @@ impl Client {
         let listed = ok(&command, cancel)?;
         self.inspect(&listed.lines().collect::<Vec<_>>(), cancel)
     }
+}
+
+/// The domains in which this machine looks a plain name up (resolv.conf(5)), of which the first are taken.
+pub(in crate::deploy) fn domains() -> Vec<String> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let search = text.lines().rev().find_map(|line| line.strip_prefix("search "));
+    search.unwrap_or_default().split_whitespace().take(5).map(str::to_owned).collect()
 }
 
 /// The machine of a daemon's address, as this one reaches it.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::deploy::docker::client::ok;
+use crate::deploy::docker::client::{self, ok};
 use crate::deploy::docker::{DIGEST, Docker, HASH, READY};
 use crate::deploy::workload::Workload;
 use crate::deploy::{Step, image};
@@ -107,7 +107,15 @@ pub(super) fn container(
         .client
         .command()
         .args(["create", "--pull", "never", "--name", name])
-        .args(["--network", &docker.network]);
+        .args(["--network", &docker.network])
+        // A plain name is one of the network's first: see `names`.
+        .args(["--dns-option", "ndots:1", "--dns-search", &docker.network]);
+    if docker.client.is_here() {
+        // As the daemon would have it without the line above.
+        for domain in client::domains() {
+            command = command.arg("--dns-search").arg(domain);
+        }
+    }
     for label in labels(docker, workload)? {
         command = command.arg("--label").arg(label);
     }
