@@ -1,6 +1,10 @@
 //! Environments of Docker Compose: the generated file, files of the user's own, a Docker daemon of the tests'.
 
-use crate::deploy::get;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::deploy::{get, killed_after};
 use crate::docker::Dockerd;
 use crate::process::{command, run, succeed};
 use crate::repository::Repository;
@@ -138,5 +142,88 @@ fn what_compose_can_not_do_is_said() {
     let state = repository.git(["show", "refs/longshore/local/env/local:state.json"]);
     let file = repository.read(".git/longshore/deploy/local/compose.json");
     assert!(!state.contains("hunter2") && !file.contains("hunter2"), "{file}");
+    repository.longshore(&["down"]).code(0);
+}
+
+#[test]
+fn a_deploy_through_compose_killed_at_any_of_its_steps_is_settled_by_the_next() {
+    let Some(shop) = Shop::new("") else { return };
+    let repository = &shop.repository;
+    shop.release("\"api\", version", "\"api\",  version");
+    shop.release("\"api\",  version", "\"next\", version");
+    let settled = |when: &str, version: &str| {
+        repository.longshore(&["deploy", &format!("api@{version}")]).code(0);
+        let name = if version == "0.1.1" { "next" } else { "api" };
+        assert!(shop.answer().contains(&format!("{name} {version}")), "{when}: {}", shop.answer());
+        assert_eq!(shop.containers().lines().count(), 1, "{when}: {}", shop.containers());
+        let state = repository.git(["show", "refs/longshore/local/env/local:state.json"]);
+        let state: Value = serde_json::from_str(&state).unwrap();
+        let api = &state["services"]["api"];
+        assert!(state["holder"].is_null() && api["pending"].is_null(), "{when}: {state:#}");
+        assert_eq!(api["current"]["workload"]["version"], version, "{when}");
+    };
+    // From nothing, then over what runs: finished by the same command, or put back to what ran.
+    let mut step = 0;
+    while killed_after(repository, &["deploy", "api"], step) {
+        let when = format!("killed after {step} events");
+        settled(&when, ["0.1.1", "0.1.0"][step % 2]);
+        settled(&when, "0.1.0");
+        step += 1;
+    }
+    assert!(step > 4, "there are more steps than {step}");
+    // While Compose is at work: it is another process, which the next run ends.
+    for (turn, milliseconds) in [400, 800, 1200, 1800].into_iter().enumerate() {
+        settled("before", "0.1.0");
+        let mut child = repository.start(&["deploy", "api"]);
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        settled(&format!("killed after {milliseconds} ms"), ["0.1.1", "0.1.0"][turn % 2]);
+    }
+    repository.longshore(&["down"]).code(0);
+    assert_eq!(shop.containers(), "");
+}
+
+#[test]
+fn a_service_gets_the_secrets_that_it_names_and_no_other() {
+    let Some(shop) = Shop::new("") else { return };
+    let repository = &shop.repository;
+    repository.edit("pipeline.toml", "needs = [\"api\"]\n", "needs = [\"api\"]\nsecrets = []\n");
+    let named = "[services.api]\nsecrets = [\"TOKEN\"]\n";
+    repository.edit("pipeline.toml", "[services.api]\n", &named.replace("TOKEN", "TOKENS"));
+    repository
+        .longshore(&["check"])
+        .code(2)
+        .stderr_has("no environment has a secret `TOKENS`")
+        .stderr_has("did you mean `TOKEN`?");
+    repository.edit("pipeline.toml", "TOKENS", "TOKEN");
+    repository.commit("ci: secrets");
+    repository.quick(&[]).code(0);
+    let folder = repository.path(".git/longshore/deploy/local/secrets");
+    repository.longshore(&["deploy"]).code(0);
+    let written = |service: &str| run("find", [folder.join(service).to_str().unwrap(), "-type", "f"]);
+    assert_eq!(written("api").lines().count(), 1, "{}", written("api"));
+    assert!(written("api").trim().ends_with("api/TOKEN") && !folder.join("web").exists());
+    let mounts = |service: &str| {
+        let label = format!("label=dev.longshore.service={service}");
+        let id = shop.docker.docker(&["ps", "--quiet", "--filter", &label]);
+        shop.docker.docker(&["inspect", "--format", "{{json .Mounts}} {{json .Config.Env}}", id.trim()])
+    };
+    assert!(mounts("api").contains("TOKEN") && !mounts("api").contains("KEY"), "{}", mounts("api"));
+    assert!(!mounts("web").contains("TOKEN") && !mounts("web").contains("KEY"), "{}", mounts("web"));
+    // A service that no longer names one loses it; the same of plain containers, in variables.
+    repository.edit("pipeline.toml", "secrets = [\"TOKEN\"]", "secrets = [\"KEY\"]");
+    repository
+        .longshore(&["deploy", "--dry-run"])
+        .code(0)
+        .stdout_has("secret KEY is new")
+        .stdout_has("secret TOKEN is gone");
+    repository.longshore(&["deploy"]).code(0);
+    assert!(mounts("api").contains("KEY") && !mounts("api").contains("TOKEN"), "{}", mounts("api"));
+    repository.longshore(&["down"]).code(0);
+    repository.edit("environments/local.toml", "\"compose\"", "\"docker\"");
+    repository.longshore(&["deploy"]).code(0);
+    assert!(mounts("api").contains("KEY=k-") && !mounts("api").contains("TOKEN"), "{}", mounts("api"));
+    assert!(!mounts("web").contains("KEY"), "{}", mounts("web"));
     repository.longshore(&["down"]).code(0);
 }

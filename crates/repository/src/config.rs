@@ -277,6 +277,8 @@ table! {
         ["labels"] labels: BTreeMap<String, Located<String>>,
         /// Over what is said for all services.
         ["deploy"] deploy: ServiceDeploy,
+        /// Which of an environment's `[secrets]` it gets; absent: all.
+        ["secrets", VARIABLE] secrets: Option<Vec<Located<String>>>,
         /// Its image is built from this Dockerfile (from the root) by docker or buildah, with the
         /// build-args as `ARG`s, and no package is compiled here.
         ["dockerfile", NOT_EMPTY] dockerfile: Option<Located<PathBuf>>,

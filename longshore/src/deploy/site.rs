@@ -281,7 +281,7 @@ impl<'a> Site<'a> {
             health: settings.health.clone(),
             verify: own.verify.clone(),
             env: effective.runtime_env(&record.service),
-            secrets: effective.secrets.keys().cloned().collect(),
+            secrets: own.secrets.clone(),
             needs: settings.needs.clone(),
             replicas: if self.settings.driver.is_some_and(DriverName::is_single) { 1 } else { own.replicas },
             resources: own.resources.clone(),

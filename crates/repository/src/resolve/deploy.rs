@@ -38,6 +38,8 @@ pub struct WorkloadSettings {
     pub publish: Option<u16>,
     pub resources: Resources,
     pub labels: BTreeMap<String, String>,
+    /// Names of the environment's secrets that it gets.
+    pub secrets: BTreeSet<String>,
     pub canary: CanaryOptions,
     /// Its own over the environment's.
     pub kubernetes: ManifestOptions,
@@ -101,6 +103,9 @@ pub fn workload(environment: &EffectiveEnvironment, service: &Service) -> Worklo
         Some(name) => name.value == service.name.value,
         None => service.port.is_some(),
     };
+    let is_its_own = |name: &&String| {
+        service.secrets.as_ref().is_none_or(|named| named.iter().any(|own| own.value == **name))
+    };
     WorkloadSettings {
         timeout: value(&options.timeout).unwrap_or(Duration::from_secs(120)),
         verify: options
@@ -123,6 +128,7 @@ pub fn workload(environment: &EffectiveEnvironment, service: &Service) -> Worklo
             memory_limit: value(&options.resources.memory_limit),
         },
         labels: options.labels.iter().map(|(key, label)| (key.clone(), label.value.clone())).collect(),
+        secrets: environment.secrets.keys().filter(is_its_own).cloned().collect(),
         canary: options.canary,
         kubernetes: own.kubernetes.clone().over(&environment.deploy.kubernetes.manifests),
         own_kubernetes: own.kubernetes,

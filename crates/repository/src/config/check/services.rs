@@ -31,6 +31,7 @@ pub(crate) fn check(config: &Config, declared: &Declared, facts: &Facts) -> Vec<
         faults.extend(health(service));
         faults.extend(platforms(service.platforms.as_deref()));
         faults.extend(needs(config, service, declared));
+        faults.extend(undeclared_secrets(config, service));
         faults.extend(
             service.build_args.iter().filter_map(|(name, build_arg)| declared_secret(name, build_arg)),
         );
@@ -40,6 +41,26 @@ pub(crate) fn check(config: &Config, declared: &Declared, facts: &Facts) -> Vec<
     let images = config.services.values().map(|service| &service.image).chain([&config.image]);
     faults.extend(images.flat_map(windows_on_nothing));
     faults
+}
+
+/// A service's secrets are some that an environment has.
+fn undeclared_secrets(config: &Config, service: &Service) -> Vec<Diagnostic> {
+    let known: BTreeSet<&str> = config
+        .environments
+        .values()
+        .flat_map(|environment| environment.secrets.keys().map(String::as_str))
+        .collect();
+    let unknown = service.secrets.iter().flatten().filter(|name| !known.contains(name.value.as_str()));
+    let fault = |name: &Located<String>| {
+        let mut fault = Diagnostic::error(format!("no environment has a secret {}", quoted(&name.value)))
+            .at(&name.place, format!("for service `{}`", service.name.value));
+        fault.hint = Some(
+            did_you_mean(&name.value, known.iter().copied())
+                .unwrap_or_else(|| "name it under `[secrets]` in an environment's file".to_owned()),
+        );
+        fault
+    };
+    unknown.map(fault).collect()
 }
 
 /// Windows' programs need its libraries.
