@@ -85,7 +85,8 @@ fn a_promotion_is_refused_with_its_reasons_and_then_allowed() {
     // Nothing is compiled: there is no Go to do it.
     let path = "/usr/sbin:/usr/bin:/sbin:/bin";
     let mut command = shop.repository.prepared(env!("CARGO_BIN_EXE_xtask"));
-    succeed(command.args(["promote", "--from", "dev", "--to", "prod", "api"]).env("PATH", path));
+    succeed(command.args(["promote", "--from", "dev", "--to", "prod", "api", "--timings"]).env("PATH", path));
+    assert!(shop.repository.read("dist/timings.json").contains("deploy:api"));
 
     let (dev, prod) = (shop.runs("dev"), shop.runs("prod"));
     assert_eq!(prod["version"], "0.1.1");

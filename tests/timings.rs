@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 
 use serde_json::Value;
 
+use crate::deploy::Shop;
 use crate::repository::Repository;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -174,4 +175,24 @@ fn nothing_that_the_times_need_fails_a_run() {
     let timings: Value = serde_json::from_str(&shop.read("dist/timings.json")).unwrap();
     assert_eq!(timings["exit"], 1);
     assert!(timings["jobs"].as_array().unwrap().iter().any(|job| job["result"] == "failed"), "{timings:#}");
+}
+
+#[test]
+fn a_deploy_and_its_way_back_leave_their_times_too() {
+    let (shop, _) = Shop::new();
+    let timings = || -> Value { serde_json::from_str(&shop.0.read("dist/timings.json")).unwrap() };
+    shop.next("\"api\", version", "\"next\", version");
+    let _ = std::fs::remove_file(shop.0.path("dist/timings.json"));
+    shop.run(&["deploy", "api@0.1.0"]).code(0).stderr_lacks("timings");
+    assert!(!shop.0.path("dist/timings.json").exists());
+    for args in [&["deploy", "--timings"][..], &["rollback", "--timings"]] {
+        shop.run(args).code(0).stderr_has("timings: `dist/timings.html`");
+        let told = timings();
+        let jobs = told["jobs"].as_array().unwrap();
+        assert_eq!((jobs.len(), &jobs[0]["stage"]), (1, &"deploy".into()), "{told:#}");
+        assert_eq!(jobs[0]["id"], "deploy:api", "{told:#}");
+        std::fs::remove_file(shop.0.path("dist/timings.json")).unwrap();
+    }
+    shop.run(&["deploy", "--timings", "--dry-run"]).code(0);
+    assert!(!shop.0.path("dist/timings.json").exists());
 }

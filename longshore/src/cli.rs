@@ -365,14 +365,24 @@ pub struct StatusArgs {
     pub format: Format,
 }
 
+/// How an environment is changed.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct ChangeArgs {
+    /// Show what would change, and change nothing
+    #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub dry_run: bool,
+    /// Write when each service was brought up, and what the end waited for, as a release does
+    #[arg(long, env = "LONGSHORE_TIMINGS", value_parser = BoolishValueParser::new())]
+    pub timings: bool,
+}
+
 #[derive(Clone, Debug, Args)]
 pub struct DeployArgs {
     /// Services, each with a version by choice; without any, those that do not run as they are released
     #[arg(value_name = "SERVICE[@VERSION]")]
     pub services: Vec<String>,
-    /// Show what would change, and change nothing
-    #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = BoolishValueParser::new())]
-    pub dry_run: bool,
+    #[command(flatten)]
+    pub change: ChangeArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -398,9 +408,8 @@ pub struct PromoteArgs {
     /// Record that you agree, and change nothing else
     #[arg(long, env = "LONGSHORE_APPROVE", value_parser = BoolishValueParser::new())]
     pub approve: bool,
-    /// Show what would change, and change nothing
-    #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = BoolishValueParser::new())]
-    pub dry_run: bool,
+    #[command(flatten)]
+    pub change: ChangeArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -411,9 +420,8 @@ pub struct RollbackArgs {
     /// This version, instead of the last one that ran before
     #[arg(long, value_name = "VERSION", env = "LONGSHORE_TO")]
     pub to: Option<semver::Version>,
-    /// Show what would change, and change nothing
-    #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = BoolishValueParser::new())]
-    pub dry_run: bool,
+    #[command(flatten)]
+    pub change: ChangeArgs,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use semver::Version;
 
-use super::pipeline::{options, reap, shown, warnings};
-use super::{DeployArgs, DownArgs, Global, LogsArgs, ProgressChoice, RollbackArgs};
+use super::pipeline::{leave, options, reap, shown, warnings};
+use super::timings::Watch;
+use super::{ChangeArgs, DeployArgs, DownArgs, Global, LogsArgs, ProgressChoice, RollbackArgs};
 use crate::cancel::Cancel;
 use crate::deploy::difference::{self, Change};
 use crate::deploy::image::Made;
 use crate::deploy::record::{Action, Origin, Pending, State};
-use crate::deploy::rollout::{self, Rollout};
+use crate::deploy::rollout::{self, Rollout, Work};
 use crate::deploy::site::{Site, Wanted};
 use crate::deploy::workload::Workload;
 use crate::deploy::{Driver, LogAsk, Observed, Step};
@@ -21,6 +22,7 @@ use crate::execute;
 use crate::fault::{Exit, Fault};
 use crate::host::clock;
 use crate::host::environment::Environment;
+use crate::plan::Plan;
 use crate::report;
 use crate::report::lines::Lines;
 use crate::session::Session;
@@ -70,7 +72,7 @@ pub fn deploy(
         };
         Ok(order(wanted, &unreleased))
     };
-    carry_out(&site, global, Action::Deploy, args.dry_run, &mut wanting)
+    carry_out(&site, global, Action::Deploy, args.change, &mut wanting)
 }
 
 fn order(wanted: Vec<Wanted>, unreleased: &[String]) -> Order {
@@ -153,7 +155,7 @@ pub fn rollback(
         return Err(Fault::new(Exit::Usage, "`--to` needs the one service whose version it is").into());
     }
     let mut wanting = |state: &State| back(&site, state, args);
-    carry_out(&site, global, Action::Rollback, args.dry_run, &mut wanting)
+    carry_out(&site, global, Action::Rollback, args.change, &mut wanting)
 }
 
 /// The recorded workloads to go back to: made of nothing but the ledger.
@@ -213,7 +215,8 @@ pub fn down(
         }
         Ok(order)
     };
-    carry_out(&site, global, Action::Down, args.dry_run, &mut wanting)
+    let change = ChangeArgs { dry_run: args.dry_run, timings: false };
+    carry_out(&site, global, Action::Down, change, &mut wanting)
 }
 
 /// Plans, shows, takes the environment, changes it, and gives it back.
@@ -221,15 +224,16 @@ pub(super) fn carry_out(
     site: &Site<'_>,
     global: &Global,
     action: Action,
-    dry_run: bool,
+    asked: ChangeArgs,
     wanting: &mut Wanting<'_>,
 ) -> anyhow::Result<u8> {
+    let began = Instant::now();
     warnings(site.session, global);
-    let driver = if action == Action::Down || dry_run { site.looker()? } else { site.driver()? };
+    let driver = if action == Action::Down || asked.dry_run { site.looker()? } else { site.driver()? };
     let lines = Lines::of(global, &site.session.environment);
     let step = || Step { cancel: &site.session.cancel, progress: &lines, until: Instant::now() + LOOK };
     let book = site.book();
-    if dry_run {
+    if asked.dry_run {
         let state = if site.session.offline { book.here()? } else { book.look()? };
         let order = wanting(&state)?;
         let changes = changes(&state, &order, &driver.observe(&step())?)?;
@@ -261,7 +265,10 @@ pub(super) fn carry_out(
         return Ok(0);
     }
     let rollout = Rollout { driver: driver.as_ref(), book: site.book(), store: &site.store, holder };
-    let exit = run(site, global, &rollout, &changes, &order)?;
+    let plan =
+        rollout::plan(&changes, &order.made, &|service| site.timeout(service), rollout.driver.is_whole());
+    let watch = asked.timings.then(|| Watch::new(&plan, began));
+    let exit = run(site, global, &rollout, (&plan, &changes), watch);
     // What was never begun is no business of the next run's.
     book.release(&rollout.holder)?;
     Ok(exit)
@@ -271,12 +278,10 @@ fn run(
     site: &Site<'_>,
     global: &Global,
     rollout: &Rollout<'_>,
-    changes: &[Change],
-    order: &Order,
-) -> anyhow::Result<u8> {
+    (plan, changes): (&Plan<Work>, &[Change]),
+    mut watch: Option<Watch>,
+) -> u8 {
     let session = site.session;
-    let plan =
-        rollout::plan(changes, &order.made, &|service| site.timeout(service), rollout.driver.is_whole());
     let mut reporter = report::open(global.progress, global.color, shown(global), &session.environment);
     for change in changes {
         for reason in &change.reasons {
@@ -287,15 +292,23 @@ fn run(
             });
         }
     }
-    let mut events = |event: &Event| reporter.event(event);
+    let mut events = |event: &Event| {
+        if let Some(watch) = &mut watch {
+            watch.event(event);
+        }
+        reporter.event(event);
+    };
     let mut options = options(session, global);
     // A failure stops what depends on it: what goes on beside it is no better half-way.
     options.keep_going = true;
     options.jobs = options.jobs.max(8);
-    let summary = execute::run(&plan, rollout, &options, &session.cancel, &mut events);
+    let summary = execute::run(plan, rollout, &options, &session.cancel, &mut events);
     reporter.finish(&summary);
     drop(reporter);
-    Ok(summary.exit)
+    if let Some(watch) = watch {
+        leave(session, global, watch);
+    }
+    summary.exit
 }
 
 /// What is to be done: for what is asked, and for what another run left half-way.

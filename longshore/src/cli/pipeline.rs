@@ -149,7 +149,7 @@ pub fn run(session: &mut Session, global: &Global, order: &Order) -> anyhow::Res
 }
 
 /// Leaves the times of a run, once all else is done.
-fn leave(session: &Session, global: &Global, watch: Watch) {
+pub(super) fn leave(session: &Session, global: &Global, watch: Watch) {
     let (note, warnings) = watch.finish(Surroundings {
         dist: &session.workspace.dist,
         environment: &session.environment,

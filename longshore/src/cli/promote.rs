@@ -43,9 +43,10 @@ pub fn promote(
     if args.approve {
         return approve(&site, &wanted);
     }
-    let granted = if args.dry_run { Granted::dry_run() } else { Granted::ask(&site, &source.name, &wanted)? };
+    let granted =
+        if args.change.dry_run { Granted::dry_run() } else { Granted::ask(&site, &source.name, &wanted)? };
     let mut wanting = |there: &State| agreed(&site, there, wanted.clone(), &source.name, &granted);
-    carry_out(&site, &global, Action::Promote, args.dry_run, &mut wanting)
+    carry_out(&site, &global, Action::Promote, args.change, &mut wanting)
 }
 
 /// A rehearsal's versions are this clone's own: they can't go where others are.
