@@ -2,6 +2,7 @@
 //! (invariant 1).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 mod histories;
 
@@ -47,7 +48,7 @@ pub struct ServiceFacts {
     /// What it was made of then, where there is a record.
     pub base_closure: Option<Closure>,
     /// Since the base, newest first.
-    pub commits: Vec<Commit>,
+    pub commits: Arc<[Commit]>,
     /// Why it is affected; empty where it is not.
     pub affected: Vec<String>,
     /// The record of its newest version.

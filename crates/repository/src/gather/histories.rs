@@ -1,6 +1,7 @@
 //! What happened since a commit: answers that several services share, each asked once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Inquiry;
 use crate::affected::{self, Changes};
@@ -21,7 +22,7 @@ pub(super) struct Histories<'a> {
     dirty: &'a Dirty,
     cut_off: bool,
     changes: BTreeMap<CommitId, Changes>,
-    commits: BTreeMap<Option<CommitId>, Vec<Commit>>,
+    commits: BTreeMap<Option<CommitId>, Arc<[Commit]>>,
 }
 
 impl<'a> Histories<'a> {
@@ -108,16 +109,16 @@ impl<'a> Histories<'a> {
         self.inputs.keys().filter(differs).cloned().collect()
     }
 
-    pub(super) fn commits(&mut self, base: Option<&CommitId>) -> anyhow::Result<Vec<Commit>> {
+    pub(super) fn commits(&mut self, base: Option<&CommitId>) -> anyhow::Result<Arc<[Commit]>> {
         if self.cut_off {
-            return Ok(Vec::new());
+            return Ok(Arc::default());
         }
         let key = base.cloned();
         if let Some(known) = self.commits.get(&key) {
-            return Ok(known.clone());
+            return Ok(Arc::clone(known));
         }
-        let commits = self.git.commits(base, self.head)?;
-        self.commits.insert(key, commits.clone());
+        let commits: Arc<[Commit]> = self.git.commits(base, self.head)?.into();
+        self.commits.insert(key, Arc::clone(&commits));
         Ok(commits)
     }
 }

@@ -45,9 +45,7 @@ impl ModFile {
         let mut file = Self::default();
         let mut block: Option<String> = None;
         for line in text.lines() {
-            let words = words(line);
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            match (&block, &words[..]) {
+            match (&block, &words(line)[..]) {
                 (_, []) => {}
                 (Some(_), [")"]) => block = None,
                 (None, [verb, "("]) => block = Some((*verb).to_owned()),
@@ -129,22 +127,28 @@ pub fn differences(file: &RepoPath, old: Option<&ModFile>, new: Option<&ModFile>
     };
     directive("use", uses(old), uses(new));
 
-    let mentioned = |file: &ModFile| -> BTreeSet<String> {
-        let required = file.require.keys();
+    fn mentioned(file: &ModFile) -> impl Iterator<Item = &str> {
         let replaced = file.replace.keys().map(|(path, _)| path);
-        required.chain(replaced).chain(file.exclude.iter().map(|(path, _)| path)).cloned().collect()
-    };
-    for path in mentioned(old).union(&mentioned(new)) {
+        let excluded = file.exclude.iter().map(|(path, _)| path);
+        file.require.keys().chain(replaced).chain(excluded).map(String::as_str)
+    }
+    // Nearly always, and then a requirement that is the same means the same.
+    let only_required = old.replace == new.replace && old.exclude == new.exclude;
+    let paths: BTreeSet<&str> = mentioned(old).chain(mentioned(new)).collect();
+    for path in paths {
+        if only_required && old.require.get(path) == new.require.get(path) {
+            continue;
+        }
         let (from, to) = (old.resolved(path), new.resolved(path));
         if from != to || old.excluded(path) != new.excluded(path) {
-            changes.push(Change::Module { path: path.clone(), from, to });
+            changes.push(Change::Module { path: path.to_owned(), from, to });
         }
     }
     changes.into_iter().map(|what| ModuleChange { file: file.clone(), what }).collect()
 }
 
 /// The words of a line: bare, `"quoted"` or `` `raw` ``, without the comment.
-fn words(line: &str) -> Vec<String> {
+fn words(line: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
     while let Some(first) = rest.chars().next() {
@@ -161,7 +165,7 @@ fn words(line: &str) -> Vec<String> {
             let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '(' | ')')).unwrap_or(rest.len());
             rest.split_at(rest[..end].find("//").unwrap_or(end))
         };
-        words.push(word.to_owned());
+        words.push(word);
         rest = after.trim_start();
     }
     words

@@ -50,13 +50,14 @@ impl Git {
         let (mut commits, edits) = parse_log(&output.stdout)?;
         let wanted = edits.iter().flat_map(|edit| [&edit.old, &edit.new]).flatten().map(String::as_str);
         let texts = self.objects(wanted)?;
-        let file = |blob: &Option<String>| {
-            let text = texts.get(blob.as_ref()?)?;
-            Some(ModFile::parse(&String::from_utf8_lossy(text)))
-        };
+        // What one commit makes of a file is what the next one finds.
+        let files: BTreeMap<&str, ModFile> = texts
+            .iter()
+            .map(|(blob, text)| (blob.as_str(), ModFile::parse(&String::from_utf8_lossy(text))))
+            .collect();
+        let file = |blob: &Option<String>| files.get(blob.as_deref()?);
         for edit in &edits {
-            let (old, new) = (file(&edit.old), file(&edit.new));
-            commits[edit.commit].modules.extend(differences(&edit.file, old.as_ref(), new.as_ref()));
+            commits[edit.commit].modules.extend(differences(&edit.file, file(&edit.old), file(&edit.new)));
         }
         Ok(commits)
     }
