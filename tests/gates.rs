@@ -181,3 +181,27 @@ fn a_service_that_does_not_get_ready_publishes_nothing() {
     assert!(run.stderr.contains("web") && run.stderr.contains("/readyz"), "{run}");
     nothing_was_published(&registry, &shop);
 }
+
+#[test]
+fn a_command_is_run_to_its_end_and_never_deployed() {
+    let shop = Repository::new();
+    let program = |code: u8| format!("package main\n\nimport \"os\"\n\nfunc main() {{ os.Exit({code}) }}\n");
+    shop.write("cmd/migrate/main.go", program(0));
+    shop.append("pipeline.toml", "\n[services.migrate]\npackage = \"cmd/migrate\"\n")
+        .commit("feat: a migration");
+    let verify = |code: i32| shop.longshore(&["release", "--skip", "lint,test,scan", "migrate"]).code(code);
+    verify(3).stderr_has("hint: if it is a command and no server, write `ends = true`");
+    shop.append("pipeline.toml", "ends = true\n");
+    shop.edit("pipeline.toml", "needs = [\"api\"]", "needs = [\"api\", \"migrate\"]").commit("ci: it ends");
+    // Who needs it starts after its end.
+    shop.longshore(&["release", "--skip", "lint,test,scan", "migrate", "web", "api"])
+        .code(0)
+        .stderr_has("ended after");
+    shop.longshore(&["deploy", "--dry-run", "migrate"]).code(2).stderr_has("`migrate` ends by itself");
+    let run = shop.longshore(&["deploy", "--dry-run"]).code(0);
+    assert!(run.stdout.contains("api") && !run.stdout.contains("migrate"), "{run}");
+    shop.write("cmd/migrate/main.go", program(7)).commit("feat: it fails");
+    verify(3).stderr_has("`migrate` failed: exit status 7");
+    shop.append("pipeline.toml", "port = 80\n");
+    shop.longshore(&["check"]).code(2).stderr_has("has a `port`, and `ends` by itself");
+}

@@ -257,6 +257,8 @@ table! {
         ["port"] port: Option<Located<u16>>,
         /// Where it says how it is.
         ["health"] health: Option<Located<Health>>,
+        /// A command: run, it ends by itself with 0, as a migration or a tool does. It is never deployed.
+        ["ends"] ends: Option<Located<bool>>,
         /// What is baked into its images' environment: a default, or `{}`, which an environment must set.
         ["build-args", keys VARIABLE] build_args: BTreeMap<String, BuildArg>,
         /// Services that start before it.

@@ -32,6 +32,8 @@ pub struct ServiceSettings {
     pub image: ImageSettings,
     pub port: Option<u16>,
     pub health: HealthSettings,
+    /// It is a command: it ends by itself with 0, and is not deployed.
+    pub ends: bool,
     pub needs: Vec<String>,
     /// The Git tag's form.
     pub tag: String,
@@ -125,6 +127,7 @@ fn settings(config: &Config, folder: &Path, service: &Service) -> ServiceSetting
         image: image(config, folder, service),
         port: value(&service.port),
         health: health(service.health.as_ref().map(|health| &health.value)),
+        ends: value(&service.ends).unwrap_or_default(),
         needs: service.needs.iter().map(|need| need.value.clone()).collect(),
         tag: value(&service.tag)
             .or_else(|| value(&config.project.tag))

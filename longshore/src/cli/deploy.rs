@@ -94,7 +94,8 @@ fn asked(site: &Site<'_>, given: &[String]) -> anyhow::Result<(BTreeMap<String, 
     let mut asked = BTreeMap::new();
     let mut unreleased = Vec::new();
     if given.is_empty() {
-        for service in site.session.settings.keys() {
+        let servers = site.session.settings.iter().filter(|(_, settings)| !settings.ends);
+        for (service, _) in servers {
             match site.newest(service) {
                 Some(version) => {
                     asked.insert(service.clone(), version.clone());
@@ -112,6 +113,11 @@ fn asked(site: &Site<'_>, given: &[String]) -> anyhow::Result<(BTreeMap<String, 
     for text in given {
         let (service, version) = named(text)?;
         site.known([service])?;
+        if site.session.settings[service].ends {
+            return Err(Fault::new(Exit::Usage, format!("`{service}` ends by itself, and is not deployed"))
+                .hint("run its image where it is needed; `deploy` is for what goes on running")
+                .into());
+        }
         let version = match version {
             Some(version) => version,
             None => site.newest(service).cloned().ok_or_else(|| {

@@ -84,6 +84,9 @@ pub struct Instance {
     pub image: JobId,
     pub port: Option<u16>,
     pub health: HealthSettings,
+    /// It ends by itself. Where it does not, it is no part of the key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends: bool,
     /// Set over the image's own variables.
     pub env: BTreeMap<String, String>,
 }
@@ -118,6 +121,7 @@ struct Task {
     /// The one that it listens on: in a container the declared one, else maybe a free one.
     port: Option<u16>,
     health: HealthSettings,
+    ends: bool,
     /// The image's variables with those of the instance.
     env: BTreeMap<String, String>,
 }
@@ -253,9 +257,20 @@ fn course(
     for task in tasks {
         scope.progress.status(&format!("starting {}", task.service));
         running.push((task.service.clone(), starter.start(task)?));
-        health::healthy(task, running, until, scope)?;
+        if task.ends {
+            health::ended(task, running, until, scope)?;
+            // What has ended is nothing that must stay alive; that of the service under verification is told of.
+            if task.service != spec.instance.service {
+                running.pop();
+            }
+        } else {
+            health::healthy(task, running, until, scope)?;
+        }
     }
     let healthy = began.elapsed();
+    if spec.instance.ends {
+        return Ok(format!("ended after {:.1} s", healthy.as_secs_f64()));
+    }
     scope.progress.status(&format!("stopping {}", spec.instance.service));
     let (name, service) = running.last_mut().ok_or_else(|| anyhow::anyhow!("internal: nothing ran"))?;
     health::stop(name, service.as_mut(), spec.grace, scope)?;
@@ -279,6 +294,7 @@ fn task(instance: &Instance, scope: &Scope<'_>) -> anyhow::Result<Task> {
         image,
         port: instance.port,
         health: instance.health.clone(),
+        ends: instance.ends,
         env,
     })
 }

@@ -83,6 +83,7 @@ fn instance(service: &str, port: Option<u16>) -> Instance {
         service: service.to_owned(),
         image: job(service),
         port,
+        ends: false,
         health: HealthSettings {
             startup: None,
             ready: path("/readyz"),

@@ -101,13 +101,43 @@ fn pause(
     }
 }
 
+/// Waits until the last of `running` has ended with 0, and sees that none of the others ends meanwhile.
+pub(super) fn ended(
+    task: &Task,
+    running: &mut [(String, Box<dyn Running>)],
+    until: Instant,
+    scope: &Scope<'_>,
+) -> anyhow::Result<()> {
+    scope.progress.status(&format!("waiting for the end of {}", task.service));
+    let Some(((name, command), others)) = running.split_last_mut() else {
+        anyhow::bail!("internal: nothing ran");
+    };
+    loop {
+        match command.ended(scope.cancel)? {
+            Some(Status::Exited(0)) => return Ok(()),
+            Some(status) => return Err(Fault::new(Exit::Gate, format!("`{name}` failed: {status}")).into()),
+            None => {}
+        }
+        if Instant::now() >= until {
+            return Err(Fault::new(Exit::Gate, format!("`{name}` has not ended in time"))
+                .hint("`ends` says that it does; `[stages.verify] timeout` is the limit of all")
+                .into());
+        }
+        pause(others, TICK, scope)?;
+    }
+}
+
 fn alive(running: &mut [(String, Box<dyn Running>)], scope: &Scope<'_>) -> anyhow::Result<()> {
     if scope.cancel.is_set() {
         return Err(stopped(scope.cancel));
     }
     for (name, service) in running {
         if let Some(status) = service.ended(scope.cancel)? {
-            return Err(Fault::new(Exit::Gate, format!("`{name}` ended by itself: {status}")).into());
+            return Err(Fault::new(Exit::Gate, format!("`{name}` ended by itself: {status}"))
+                .hint(format!(
+                    "if it is a command and no server, write `ends = true` under `[services.{name}]`"
+                ))
+                .into());
         }
     }
     Ok(())

@@ -57,6 +57,7 @@ fn instance(release: &Release, name: &str, host: &Platform) -> Option<Instance> 
         image: platform_job(name, host),
         port: service.settings.port,
         health: service.settings.health.clone(),
+        ends: service.settings.ends,
         env: service.run_env.clone(),
     })
 }

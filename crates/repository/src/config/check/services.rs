@@ -29,6 +29,7 @@ pub(crate) fn check(config: &Config, declared: &Declared, facts: &Facts) -> Vec<
     for service in config.services.values() {
         faults.extend(paths(service, declared, facts));
         faults.extend(health(service));
+        faults.extend(ends(service));
         faults.extend(platforms(service.platforms.as_deref()));
         faults.extend(needs(config, service, declared));
         faults.extend(undeclared_secrets(config, service));
@@ -199,6 +200,17 @@ fn health(service: &Service) -> Option<Diagnostic> {
         Diagnostic::error(format!("service `{}` has `health` and no `port`", service.name.value))
             .at(&health.place, "HTTP paths on a port")
             .hint("write `port`, or leave `health` out: a service without a port is looked at as a process"),
+    )
+}
+
+fn ends(service: &Service) -> Option<Diagnostic> {
+    let ends = service.ends.as_ref().filter(|ends| ends.value)?;
+    let port = service.port.as_ref()?;
+    Some(
+        Diagnostic::error(format!("service `{}` has a `port`, and `ends` by itself", service.name.value))
+            .at(&ends.place, "a command")
+            .related(&port.place, "a server")
+            .hint("leave one of them out"),
     )
 }
 
