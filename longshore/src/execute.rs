@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
 use crate::event::{Ended, Event, JobFailure, Outcome, Summary};
-use crate::fault::Exit;
+use crate::fault::{Exit, Fault};
 use crate::host::process::{ProcessError, Status};
 use crate::host::secrets::Secrets;
 use crate::plan::{Job, JobId, Plan, Stage};
@@ -334,12 +334,14 @@ fn exit(jobs: &[Ended], signal: Option<i32>) -> u8 {
     }
 }
 
-/// The error of a job that ended because it was told to.
+/// The error of a job that ended because it was told to, whatever is said around that.
 fn is_stop(error: &anyhow::Error, failure: &JobFailure) -> bool {
+    const SIGNALS: [u8; 2] = [Exit::Interrupted as u8, Exit::Terminated as u8];
     let stopped = |cause: &(dyn std::error::Error + 'static)| {
-        matches!(cause.downcast_ref(), Some(ProcessError::Failed { status: Status::Cancelled, .. }))
+        let told = cause.downcast_ref::<Fault>().is_some_and(|fault| SIGNALS.contains(&(fault.exit as u8)));
+        told || matches!(cause.downcast_ref(), Some(ProcessError::Failed { status: Status::Cancelled, .. }))
     };
-    [Exit::Interrupted as u8, Exit::Terminated as u8].contains(&failure.exit) || error.chain().any(stopped)
+    SIGNALS.contains(&failure.exit) || error.chain().any(stopped)
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> anyhow::Error {

@@ -17,6 +17,8 @@ enum Act {
     Panic,
     /// Waits until it is told to stop, and says so as processes do.
     Wait,
+    /// Waits as that does, and tells of it as of a failure of its own.
+    Complain,
     Print(&'static str),
     /// Sets the run's own request to stop, as a signal does.
     Interrupt(i32),
@@ -103,6 +105,13 @@ impl Runner<Act> for Fake {
                 return Err(Fault::new(exit, "it is broken").hint("mend it").into());
             }
             Act::Panic => panic!("a {} of a job", "defect"),
+            Act::Complain => {
+                while !cancel.is_set() {
+                    std::thread::yield_now();
+                }
+                let stopped = anyhow::Error::from(Fault::new(Exit::Interrupted, "stopped"));
+                return Err(stopped.context(Fault::new(Exit::Machine, "could not unpack")));
+            }
             Act::Wait => {
                 while !cancel.is_set() {
                     std::thread::yield_now();
@@ -188,13 +197,15 @@ fn under_keep_going_a_failure_stops_only_what_needs_it() {
 
 #[test]
 fn else_a_failure_stops_the_run_and_tells_those_that_run() {
-    let mut jobs = diamond(Act::Fail(Exit::Failed), Act::Wait);
-    jobs[1].cost = 3;
-    jobs.push(job("scan:other", &["lint:a"], 0, Act::Succeed));
-    let ran = ran(jobs, |_| {});
-    assert_eq!(ran.words(), ["done", "failed", "stopped", "skipped", "skipped", "skipped"]);
-    assert_eq!(ran.summary.exit, 1);
-    assert!(!ran.fake.run.is_set(), "what one run's failure stops is that run");
+    for told in [Act::Wait, Act::Complain] {
+        let mut jobs = diamond(Act::Fail(Exit::Failed), told);
+        jobs[1].cost = 3;
+        jobs.push(job("scan:other", &["lint:a"], 0, Act::Succeed));
+        let ran = ran(jobs, |_| {});
+        assert_eq!(ran.words(), ["done", "failed", "stopped", "skipped", "skipped", "skipped"]);
+        assert_eq!(ran.summary.exit, 1);
+        assert!(!ran.fake.run.is_set(), "what one run's failure stops is that run");
+    }
 }
 
 #[test]

@@ -133,11 +133,13 @@ fn alive(running: &mut [(String, Box<dyn Running>)], scope: &Scope<'_>) -> anyho
     }
     for (name, service) in running {
         if let Some(status) = service.ended(scope.cancel)? {
-            return Err(Fault::new(Exit::Gate, format!("`{name}` ended by itself: {status}"))
-                .hint(format!(
-                    "if it is a command and no server, write `ends = true` under `[services.{name}]`"
-                ))
-                .into());
+            let fault = Fault::new(Exit::Gate, format!("`{name}` ended by itself: {status}"));
+            if status != Status::Exited(0) {
+                return Err(fault.into());
+            }
+            let hint =
+                format!("if it is a command and no server, write `ends = true` under `[services.{name}]`");
+            return Err(fault.hint(hint).into());
         }
     }
     Ok(())
