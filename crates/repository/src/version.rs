@@ -42,7 +42,7 @@ impl From<VersionError> for Fault {
         let message = error.to_string();
         match error {
             VersionError::Taken { .. } => Self::new(Exit::Conflict, message)
-                .hint("fetch and look at both commits; a version once recorded stays with its commit"),
+                .hint("another branch released it, and it stays with that commit: merge that branch, or ask for a higher version with `--bump`"),
             VersionError::NotAbove { tag, .. } => Self::new(Exit::Conflict, message).hint(format!(
                 "delete the tag with `git push origin :refs/tags/{tag}` and ask for a higher one"
             )),
