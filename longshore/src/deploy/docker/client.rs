@@ -216,7 +216,9 @@ impl Client {
 pub(in crate::deploy) fn domains() -> Vec<String> {
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let search = text.lines().rev().find_map(|line| line.strip_prefix("search "));
-    search.unwrap_or_default().split_whitespace().take(5).map(str::to_owned).collect()
+    // `.` is for none.
+    let named = search.unwrap_or_default().split_whitespace().filter(|domain| *domain != ".");
+    named.take(5).map(str::to_owned).collect()
 }
 
 /// The machine of a daemon's address, as this one reaches it.
