@@ -285,6 +285,38 @@ fn each_environment_has_a_build_of_its_own_where_its_args_differ() {
 }
 
 #[test]
+fn several_environments_have_their_builds_in_one_run() {
+    if tool("buildah").is_none() {
+        return;
+    }
+    let shop = shop("buildah");
+    for (name, text) in [("local", ""), ("dev", ""), ("prod", "[build-args]\nAPP_ENV = \"production\"\n")] {
+        shop.write(&format!("environments/{name}.toml"), text);
+    }
+    shop.commit("ci: environments");
+    let singly = ["dev", "prod"].map(|name| {
+        shop.longshore(&["image", "--env", name, "api"]).code(0);
+        shop.digest("api")
+    });
+    assert_ne!(singly[0], singly[1]);
+    let both = |list: &str| -> Vec<String> {
+        shop.longshore(&["image", "--env", list, "api"]).code(0);
+        let index: Value = serde_json::from_str(&shop.read("dist/images/api/index.json")).unwrap();
+        let named = |part: &str| {
+            let name = "org.opencontainers.image.ref.name";
+            let fits = |found: &&Value| found["annotations"][name].as_str().unwrap().contains(part);
+            index["manifests"].as_array().unwrap().iter().find(fits).unwrap()["digest"].to_string()
+        };
+        let other = list.split_once(',').unwrap().1;
+        vec![shop.digest("api"), named(&format!("_{other}_")).trim_matches('"').to_owned()]
+    };
+    std::fs::remove_dir_all(shop.path("dist")).unwrap();
+    assert_eq!(both("dev,prod"), singly);
+    std::fs::remove_dir_all(shop.path("dist")).unwrap();
+    assert_eq!(both("prod,dev"), [&*singly[1], &*singly[0]], "whichever is named first");
+}
+
+#[test]
 fn a_service_may_be_nothing_but_a_dockerfile() {
     let shop = shop("buildah");
     shop.edit("pipeline.toml", "package = \"cmd/api\"\n", "");

@@ -1,5 +1,7 @@
 //! Stages as processes and machines of their own, as CI runs them.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::process::succeed;
@@ -94,6 +96,59 @@ fn variants_share_every_layer_and_compile_nothing() {
         "{}",
         env(&two)
     );
+}
+
+/// A layout's tags with their digests.
+fn tagged(shop: &Repository, service: &str) -> BTreeMap<String, String> {
+    let index: Value =
+        serde_json::from_str(&shop.read(&format!("dist/images/{service}/index.json"))).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let manifests = index["manifests"].as_array().unwrap().iter();
+    let named = manifests.map(|manifest| {
+        let name = text(&manifest["annotations"]["org.opencontainers.image.ref.name"]);
+        (name, text(&manifest["digest"]))
+    });
+    named.collect()
+}
+
+#[test]
+fn several_environments_are_one_run_with_the_same_digests() {
+    let shop = Repository::new();
+    shop.write("environments/local.toml", "");
+    let names = ["e1", "e2", "e3"];
+    for name in names {
+        let values = format!("[services.api.build-args]\nAPP_ENV = \"{name}\"\n");
+        shop.write(&format!("environments/{name}.toml"), values);
+    }
+    // Its values are those of the image itself: it needs no variant.
+    shop.write("environments/same.toml", "");
+    shop.commit("ci: environments");
+    for name in names {
+        shop.longshore(&["image", "--env", name]).code(0);
+    }
+    let singly = tagged(&shop, "api");
+    assert_eq!(singly.len(), 4, "{singly:#?}");
+    std::fs::remove_dir_all(shop.path("dist")).unwrap();
+    let run = shop.longshore(&["image", "-e", "e1,e2", "--env", "same", "-e", "e3", "-e", "e1"]).code(0);
+    assert_eq!(tagged(&shop, "api"), singly, "{run}");
+    assert_eq!(run.stderr.matches(" build ").count(), 1, "one build: {run}");
+    // What can be in one environment alone is.
+    for args in [
+        &["release"][..],
+        &["deploy"],
+        &["plan"],
+        &["push"],
+        &["image", "--output", "docker-daemon:"],
+        &["image", "--explain-size", "api"],
+    ] {
+        shop.longshore(&[args, &["--env", "e1,e2"]].concat())
+            .code(2)
+            .stderr_has("several environments are named: e1, e2")
+            .stderr_has("hint: name one");
+    }
+    shop.longshore(&["image", "--env", "e1,e4"]).code(2).stderr_has("there is no environment `e4`");
+    shop.write("environments/far.toml", "registry = \"registry.example.com/team\"\n");
+    shop.longshore(&["image", "--env", "e1,far"]).code(2).stderr_has("different ledgers").stderr_has("hint:");
 }
 
 #[test]

@@ -26,6 +26,7 @@ use clap::builder::{BoolishValueParser, Resettable};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::extension::Extension;
+use crate::fault::{Exit, Fault};
 use crate::host::environment::Environment;
 use crate::plan::Stage;
 use crate::platform::Platform;
@@ -63,9 +64,17 @@ pub struct Global {
     /// The pipeline's file, instead of pipeline.toml at the repository's root
     #[arg(short, long, global = true, value_name = "FILE", env = "LONGSHORE_FILE")]
     pub file: Option<PathBuf>,
-    /// The environment, instead of the default one of pipeline.toml
-    #[arg(short, long = "env", global = true, value_name = "ENV", env = "LONGSHORE_ENV")]
-    pub environment: Option<String>,
+    /// The environment, instead of the default one of pipeline.toml; for `image` may be repeated, or a
+    /// list with commas
+    #[arg(
+        short,
+        long = "env",
+        global = true,
+        value_name = "ENV",
+        value_delimiter = ',',
+        env = "LONGSHORE_ENV"
+    )]
+    pub environments: Vec<String>,
     /// Only these platforms, as linux/amd64 (may be repeated, or a list with commas)
     #[arg(long, global = true, value_name = "PLATFORM", value_delimiter = ',', env = "LONGSHORE_PLATFORM")]
     pub platform: Vec<Platform>,
@@ -90,6 +99,25 @@ pub struct Global {
 }
 
 impl Global {
+    /// The environment that the user named, the first of several.
+    pub fn environment(&self) -> Option<&str> {
+        self.environments.first().map(String::as_str)
+    }
+
+    /// What is released, deployed or gated is so in one environment.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] where several are named.
+    pub fn refuse_several(&self) -> anyhow::Result<()> {
+        if self.environments.len() < 2 {
+            return Ok(());
+        }
+        let message = format!("several environments are named: {}", self.environments.join(", "));
+        Err(Fault::new(Exit::Usage, message)
+            .hint("name one: `image` alone takes several, and not with --output, --context or --explain-size")
+            .into())
+    }
+
     /// A path that the user gave: from the folder that `-C` names, as cargo, make and git take it.
     pub fn path(&self, path: &Path) -> PathBuf {
         self.directory.as_ref().map_or_else(|| path.to_owned(), |folder| folder.join(path))
@@ -138,7 +166,7 @@ pub enum Command {
     Test(StageArgs),
     /// Compile the services for each platform
     Build(StageArgs),
-    /// Build images, and with --env the variants of that environment
+    /// Build images, and with --env the variants of that environment, or of several from one build
     Image(ImageArgs),
     /// Scan the images with Trivy
     Scan(ScanArgs),

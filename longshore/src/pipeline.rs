@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::artifacts;
 use crate::cache::Cache;
 use crate::config::Registry;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::fault::{Exit, Fault};
 use crate::fingerprint::Hashes;
 use crate::gather::{Facts, ServiceFacts};
@@ -61,7 +61,10 @@ pub enum Purpose {
 /// A dirty tree where a commit is to be released, and all that can be found out before the start.
 pub fn prepare(session: &mut Session, order: &Order, hashes: &mut Hashes) -> anyhow::Result<Prepared> {
     let ask = &Ask { epoch: epoch(&session.environment)?, ..order.ask.clone() };
-    let missing = session.effective.missing_build_args(&session.config);
+    let missing: Vec<Diagnostic> = session
+        .environments()
+        .flat_map(|environment| environment.missing_build_args(&session.config))
+        .collect();
     if (needs_values(ask) || builds_dockerfiles(session, ask)) && !missing.is_empty() {
         return Err(Diagnostics(missing).into());
     }
@@ -78,6 +81,7 @@ pub fn prepare(session: &mut Session, order: &Order, hashes: &mut Hashes) -> any
     let ground = Ground {
         config: &session.config,
         environment: &session.effective,
+        others: &session.others,
         stages: &session.stages,
         settings: &session.settings,
         facts: &facts,
@@ -107,6 +111,7 @@ pub fn explained(session: &mut Session, service: &str, hashes: &mut Hashes) -> a
     let ground = Ground {
         config: &session.config,
         environment: &session.effective,
+        others: &session.others,
         stages: &session.stages,
         settings: &session.settings,
         facts: &facts,

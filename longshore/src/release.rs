@@ -72,8 +72,8 @@ pub struct ServiceRelease {
     pub recorded: Option<Digest>,
     /// The values with which it is run to be verified: the environment's build-args and `[env]`.
     pub run_env: BTreeMap<String, String>,
-    /// An environment's values, where its variant is to be made.
-    pub variant: Option<Variant>,
+    /// By environment: of the image, or where it is built from a Dockerfile other builds.
+    pub variants: BTreeMap<String, Variant>,
     /// What a Dockerfile is built with.
     pub build_args: BTreeMap<String, String>,
     /// Which environment's those are, where they are not the defaults: `ENV_<8 hex>`.
@@ -83,7 +83,7 @@ pub struct ServiceRelease {
 /// An environment's values and the tag of the image that holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
-    pub env: BTreeMap<String, String>,
+    pub values: BTreeMap<String, String>,
     /// `X.Y.Z_ENV_<8 hex>`
     pub tag: String,
 }

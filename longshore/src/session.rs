@@ -31,7 +31,10 @@ pub struct Session {
     pub config: Config,
     /// What the user should know of the configuration.
     pub warnings: Vec<Diagnostic>,
+    /// The environment that the command is for.
     pub effective: EffectiveEnvironment,
+    /// More of them, for which images are made in the same run.
+    pub others: Vec<EffectiveEnvironment>,
     pub stages: StageSettings,
     pub settings: BTreeMap<String, ServiceSettings>,
     pub offline: bool,
@@ -92,12 +95,13 @@ impl Session {
         let file = pipeline(global, &workspace)?;
         let (config, diagnostics) = config::check(&workspace.root, &file)?;
         let Some(config) = config else { return Err(Diagnostics(diagnostics).into()) };
-        let name = match (&global.environment, &config.project.environment) {
-            (Some(name), _) => name.clone(),
-            (None, Some(name)) => name.value.clone(),
-            (None, None) => "local".to_owned(),
+        let name = match (global.environment(), &config.project.environment) {
+            (Some(name), _) => name,
+            (None, Some(name)) => &name.value,
+            (None, None) => "local",
         };
-        let effective = config::environment(&config, &name)?;
+        let effective = config::environment(&config, name)?;
+        let others = others(&config, &effective, &global.environments)?;
         Ok(Self {
             environment,
             cancel: cancel.clone(),
@@ -108,18 +112,24 @@ impl Session {
             workspace,
             warnings: diagnostics,
             effective,
+            others,
             config,
             offline: global.offline,
             read_only: false,
         })
     }
 
+    /// All that the command is for.
+    pub fn environments(&self) -> impl Iterator<Item = &EffectiveEnvironment> {
+        std::iter::once(&self.effective).chain(&self.others)
+    }
+
     /// Which ledger counts: a registry that is a folder makes a rehearsal.
     pub fn scope(&self) -> ledger::Scope {
-        match self.effective.registry {
-            config::Registry::Layouts(_) => ledger::Scope::Local,
-            config::Registry::Remote { .. } => ledger::Scope::Remote(remote_name(&self.config).to_owned()),
+        if is_local(&self.effective) {
+            return ledger::Scope::Local;
         }
+        ledger::Scope::Remote(remote_name(&self.config).to_owned())
     }
 
     /// Where the ledger's refs lie.
@@ -167,6 +177,39 @@ impl Session {
     pub fn pipeline(&self) -> RepoPath {
         RepoPath::from_path(self.pipeline.strip_prefix(&self.workspace.root).unwrap_or(&self.pipeline))
     }
+}
+
+/// The environments of a command besides the first, each once.
+///
+/// # Errors
+/// [`Exit::Usage`] where one may give a service another version than the first does.
+fn others(
+    config: &Config,
+    first: &EffectiveEnvironment,
+    names: &[String],
+) -> anyhow::Result<Vec<EffectiveEnvironment>> {
+    let mut others: Vec<EffectiveEnvironment> = Vec::new();
+    for name in names.iter().skip(1) {
+        if *name == first.name || others.iter().any(|other| other.name == *name) {
+            continue;
+        }
+        let other = config::environment(config, name)?;
+        if is_local(first) != is_local(&other) {
+            let message = format!(
+                "environments `{}` and `{name}` have their releases in different ledgers, so versions of their own",
+                first.name
+            );
+            return Err(Fault::new(Exit::Usage, message)
+                .hint(format!("make the images for `{name}` in a command of its own"))
+                .into());
+        }
+        others.push(other);
+    }
+    Ok(others)
+}
+
+fn is_local(environment: &EffectiveEnvironment) -> bool {
+    matches!(environment.registry, config::Registry::Layouts(_))
 }
 
 /// The file that the options name, else `pipeline.toml` at the root.

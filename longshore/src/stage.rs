@@ -188,7 +188,7 @@ fn index(scope: &Scope<'_>, job: &JobId) -> anyhow::Result<Descriptor> {
     }
 }
 
-/// A version as an image tag: the same text, since versions here have no `+`.
-fn image_tag(version: &semver::Version) -> anyhow::Result<Tag> {
-    version.to_string().parse().map_err(|error| anyhow::anyhow!("`{version}` is no image tag: {error}"))
+/// An image's tag, which begins with a version: versions here have no `+`.
+fn image_tag(text: &str) -> anyhow::Result<Tag> {
+    text.parse().map_err(|error| anyhow::anyhow!("`{text}` is no image tag: {error}"))
 }

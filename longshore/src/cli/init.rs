@@ -38,7 +38,7 @@ pub fn init(
 
 /// The workflow of a CI system.
 fn workflow(session: &Session, global: &Global, provider: Provider) -> anyhow::Result<()> {
-    let text = provider.text(&ci::flow(&session.config, global.environment.as_deref())?);
+    let text = provider.text(&ci::flow(&session.config, global.environment())?);
     let path = session.workspace.root.join(provider.path());
     match files::read_optional(&path)? {
         Some(there) if there == text.as_bytes() => {

@@ -203,7 +203,7 @@ pub(super) fn warnings(session: &Session, global: &Global) {
 fn warn(session: &Session, global: &Global, order: &Order) {
     warnings(session, global);
     let ci = session.environment.get("CI").is_some();
-    if ci && order.ask.target == Goal::Release && global.environment.is_none() && !order.ask.snapshot {
+    if ci && order.ask.target == Goal::Release && global.environment().is_none() && !order.ask.snapshot {
         report::note(&format!(
             "warning: this is CI, and nothing leaves it: the environment is the default one, `{}`\nhint: name one with `--env`",
             session.effective.name
@@ -228,16 +228,19 @@ pub(super) fn options(session: &Session, global: &Global) -> Options {
     options
 }
 
-/// The values of the environment's secrets, as far as they are here, and what a collector of spans is told:
+/// The values of the environments' secrets, as far as they are here, and what a collector of spans is told:
 /// never to be shown.
 fn secrets(session: &Session) -> Secrets {
-    let values = session.effective.secrets.values().filter_map(|source| match &source.value {
-        SecretSource::Variable(name) => session.environment.get(name).map(str::to_owned),
-        SecretSource::File(path) => {
-            let path = session.workspace.root.join(path);
-            std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())
-        }
-    });
+    let values =
+        session.environments().flat_map(|environment| environment.secrets.values()).filter_map(|source| {
+            match &source.value {
+                SecretSource::Variable(name) => session.environment.get(name).map(str::to_owned),
+                SecretSource::File(path) => {
+                    let path = session.workspace.root.join(path);
+                    std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())
+                }
+            }
+        });
     let values = values.chain(timings::secrets(&session.environment));
     let values: Vec<String> = values.chain(shared::secrets(&session.environment)).collect();
     Secrets::new(values.iter().map(String::as_str))

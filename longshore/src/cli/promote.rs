@@ -27,7 +27,7 @@ pub fn promote(
     cancel: &Cancel,
     args: &PromoteArgs,
 ) -> anyhow::Result<u8> {
-    let global = Global { environment: Some(args.to.clone()), ..global.clone() };
+    let global = Global { environments: vec![args.to.clone()], ..global.clone() };
     let session = Session::open(&global, environment, cancel)?;
     let source = config::environment(&session.config, &args.from)?;
     if source.name == session.effective.name {

@@ -106,7 +106,8 @@ fn extended(
     cancel: &Cancel,
 ) -> anyhow::Result<u8> {
     let (_, workspace) = session::place(global, &environment, cancel)?;
-    let target = global.environment.clone();
+    global.refuse_several()?;
+    let target = global.environment().map(str::to_owned);
     let args = Extension::words(matches);
     let context = Context { root: workspace.root, args, environment, cancel: cancel.clone(), target };
     (own.work)(&context, matches)?;
@@ -121,6 +122,9 @@ fn dispatch(
     cancel: &Cancel,
     mut definition: clap::Command,
 ) -> anyhow::Result<u8> {
+    if !takes_several(&command) {
+        global.refuse_several()?;
+    }
     match command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -162,7 +166,7 @@ fn dispatch(
         Command::Image(args) => {
             let mut order =
                 order(Goal::Stage(Stage::Image), &global, &args.stage, BTreeSet::new(), &args.join)?;
-            order.ask.variants = global.environment.is_some();
+            order.ask.variants = global.environment().is_some();
             order.outputs = outputs(&args.output, &global)?;
             stages(&global, environment, cancel, &order, args.stage.dry_run)
         }
@@ -201,6 +205,12 @@ fn dispatch(
         Command::Setup => super::setup::setup(&global, environment, cancel),
         Command::Doctor(args) => super::doctor::doctor(&global, environment, cancel, args.format),
     }
+}
+
+/// Whether it makes something for each of several environments.
+fn takes_several(command: &Command) -> bool {
+    let Command::Image(args) = command else { return false };
+    args.context.is_none() && args.explain_size.is_none() && args.output.is_empty()
 }
 
 fn stage(

@@ -60,10 +60,12 @@ fn trusted(session: &Session) -> Vec<PublicKey> {
     trust.filter_map(|key| PublicKey::parse(&key.value)).collect()
 }
 
-/// Whether the environment lets this run put anything there.
+/// Whether each of the environments lets this run put anything there.
 fn may_write(session: &Session) -> bool {
-    let said = session.effective.cache.write.as_ref().map(|write| write.value);
-    said.unwrap_or_else(|| session.environment.get("CI").is_some())
+    let by_itself = session.environment.get("CI").is_some();
+    session
+        .environments()
+        .all(|environment| environment.cache.write.as_ref().map_or(by_itself, |write| write.value))
 }
 
 fn store(session: &Session) -> Option<Box<dyn Store>> {

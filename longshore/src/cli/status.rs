@@ -93,6 +93,7 @@ fn decide(session: &Session, facts: &Facts) -> anyhow::Result<decide::Decided> {
     let ground = Ground {
         config: &session.config,
         environment: &session.effective,
+        others: &[],
         stages: &session.stages,
         settings: &session.settings,
         facts,

@@ -6,7 +6,7 @@ use semver::Version;
 
 use super::{Release, Role, ServiceRelease, Variant};
 use crate::closure::RepoPath;
-use crate::config::{Config, EffectiveEnvironment, variant_hash};
+use crate::config::{self, Config, EffectiveEnvironment, variant_hash};
 use crate::fault::{Exit, Fault};
 use crate::gather::{Facts, ServiceFacts, remote_name};
 use crate::oci::types::Digest;
@@ -32,7 +32,7 @@ pub struct Ask {
     pub platforms: Vec<Platform>,
     /// Images come from other runs.
     pub adopts: bool,
-    /// Make the environment's variants.
+    /// Make the environments' variants.
     pub variants: bool,
     /// `SOURCE_DATE_EPOCH`: seconds since 1970.
     pub epoch: Option<u64>,
@@ -52,6 +52,8 @@ pub enum Goal {
 pub struct Ground<'a> {
     pub config: &'a Config,
     pub environment: &'a EffectiveEnvironment,
+    /// More environments whose variants are made.
+    pub others: &'a [EffectiveEnvironment],
     pub stages: &'a StageSettings,
     pub settings: &'a BTreeMap<String, ServiceSettings>,
     pub facts: &'a Facts,
@@ -275,11 +277,11 @@ fn service(
     // An `ARG` is gone when its image runs.
     let mut run_env = if from_dockerfile { BTreeMap::new() } else { values.clone() };
     run_env.extend(ground.environment.runtime_env(name));
-    let changes_env = values != declared.neutral_build_args() && !from_dockerfile;
-    let variant = (ask.variants && role == Role::Subject && changes_env).then(|| Variant {
-        tag: format!("{version}_{}_{}", ground.environment.name, variant_hash(&values)),
-        env: values.clone(),
-    });
+    let variants = if ask.variants && role == Role::Subject {
+        variants(ground, declared, &version)
+    } else {
+        BTreeMap::new()
+    };
     let arguments = ground.environment.arguments(declared);
     let recorded = facts
         .builds
@@ -298,10 +300,26 @@ fn service(
         form: facts.form.clone(),
         recorded,
         run_env,
-        variant,
+        variants,
         build_args: values,
         arguments,
     })
+}
+
+/// What is made of a service's version for each environment whose values are not those that it is built with.
+fn variants(ground: Ground<'_>, declared: &config::Service, version: &Version) -> BTreeMap<String, Variant> {
+    let built_with = match declared.dockerfile {
+        Some(_) => ground.environment.variant_build_args(declared),
+        None => declared.neutral_build_args(),
+    };
+    let environments = std::iter::once(ground.environment).chain(ground.others);
+    let variants = environments.map(|environment| (environment, environment.variant_build_args(declared)));
+    let others = variants.filter(|(_, values)| *values != built_with);
+    let named = others.map(|(environment, values)| {
+        let tag = format!("{version}_{}_{}", environment.name, variant_hash(&values));
+        (environment.name.clone(), Variant { values, tag })
+    });
+    named.collect()
 }
 
 /// Why a service is in a release, for people: the commits that asked, else what affects it. With `since`

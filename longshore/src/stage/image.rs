@@ -69,8 +69,8 @@ pub struct IndexSpec {
     pub service: String,
     /// The jobs that leave the manifests.
     pub manifests: Vec<JobId>,
-    /// Names it in the layout.
-    pub version: semver::Version,
+    /// Its name in the layout.
+    pub tag: String,
     pub annotations: BTreeMap<String, String>,
     /// Compressed bytes that each platform may have.
     pub size_budget: Option<Located<u64>>,
@@ -385,7 +385,7 @@ pub fn run_index(spec: &IndexSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> 
     let document = image::index(&manifests, &spec.annotations)?;
     let known = layout.has_blob(&document.descriptor.digest, document.descriptor.size);
     let descriptor = layout.put_document(&document)?;
-    layout.tag(&super::image_tag(&spec.version)?, &descriptor)?;
+    layout.tag(&super::image_tag(&spec.tag)?, &descriptor)?;
     let output = Output::Index {
         layout: layout.root().to_owned(),
         digest: descriptor.digest.clone(),
@@ -431,8 +431,7 @@ pub fn run_variant(spec: &VariantSpec, scope: &Scope<'_>) -> anyhow::Result<Fini
     let layout = Layout::create(&scope.workspace.layout(&spec.service))?;
     let neutral = super::index(scope, &spec.index)?;
     let variant = layout.variant(&neutral, &spec.env)?;
-    let tag = spec.tag.parse().map_err(|error| anyhow::anyhow!("internal: `{}`: {error}", spec.tag))?;
-    layout.tag(&tag, &variant)?;
+    layout.tag(&super::image_tag(&spec.tag)?, &variant)?;
     let output = Output::Index {
         layout: layout.root().to_owned(),
         digest: variant.digest.clone(),

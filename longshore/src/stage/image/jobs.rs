@@ -7,6 +7,7 @@ use crate::host::clock;
 use crate::plan::{JobId, Stage, State};
 use crate::platform::Platform;
 use crate::release::{Release, ServiceRelease};
+use crate::resolve::DockerfileSettings;
 use crate::stage::Action;
 use crate::stage::draft::{Draft, Sketch};
 
@@ -20,24 +21,88 @@ pub fn index_job(service: &str) -> JobId {
     JobId::new(Stage::Image, &[service])
 }
 
-/// One job a service and platform, one for the index, one for the environment's variant. `builds`: the
-/// jobs that leave the binaries.
+/// A service's variant for an environment.
+pub fn variant_job(service: &str, environment: &str) -> JobId {
+    JobId::new(Stage::Image, &[service, environment])
+}
+
+/// One job a service and platform, one for the index, one a variant; of a Dockerfile's service all of them for
+/// each environment. `builds`: the jobs that leave the binaries.
 pub fn jobs(draft: &mut Draft<'_>, builds: &BTreeMap<(String, Platform), JobId>) {
-    let release = draft.release;
-    for (name, service) in &release.services {
+    for (name, service) in &draft.release.services {
+        if let Some(settings) = &service.settings.dockerfile {
+            add_builds(draft, name, service, settings);
+            continue;
+        }
         for platform in service.image_platforms() {
-            if let Some(settings) = &service.settings.dockerfile {
-                // What another run left need not be built.
-                if !draft.has(&platform_job(name, platform)) {
-                    let labels = labels(release, name, service);
-                    dockerfile::jobs::add(draft, name, service, settings, platform, labels);
-                }
-            } else if let Some(build) = builds.get(&(name.clone(), platform.clone())) {
+            if let Some(build) = builds.get(&(name.clone(), platform.clone())) {
                 add_image(draft, name, service, platform, build);
             }
         }
-        index(draft, name, service);
+        let index = index_job(name);
+        let manifests: Vec<JobId> =
+            service.image_platforms().map(|platform| platform_job(name, platform)).collect();
+        let (title, tag) = (format!("{name} index"), service.version.to_string());
+        add_index(draft, (name, service), index.clone(), title, tag, &manifests);
+        if draft.has(&index) {
+            add_variants(draft, name, service, &index);
+        }
     }
+}
+
+/// One environment's build of a Dockerfile.
+struct Build<'a> {
+    /// `None` for that which the run is for.
+    environment: Option<&'a str>,
+    args: &'a BTreeMap<String, String>,
+    tag: String,
+}
+
+impl Build<'_> {
+    fn platform_job(&self, service: &str, platform: &Platform) -> JobId {
+        let job = platform_job(service, platform);
+        self.environment.map_or(job, |name| JobId::new(Stage::Image, &[service, &platform.to_string(), name]))
+    }
+
+    fn index_job(&self, service: &str) -> JobId {
+        self.environment.map_or_else(|| index_job(service), |name| variant_job(service, name))
+    }
+}
+
+/// A Dockerfile's image, then those of the environments whose `ARG`s differ: one after the other, as by runs of
+/// their own, since most of their steps are the same.
+fn add_builds(draft: &mut Draft<'_>, name: &str, service: &ServiceRelease, settings: &DockerfileSettings) {
+    let first = Build { environment: None, args: &service.build_args, tag: service.version.to_string() };
+    let others = service.variants.iter().map(|(environment, variant)| Build {
+        environment: Some(environment),
+        args: &variant.values,
+        tag: variant.tag.clone(),
+    });
+    let mut before = Vec::new();
+    for build in std::iter::once(first).chain(others) {
+        let mut made = Vec::new();
+        for platform in service.image_platforms() {
+            let id = build.platform_job(name, platform);
+            // What another run left need not be built.
+            if !draft.has(&id) {
+                let work = dockerfile::jobs::Work {
+                    id: id.clone(),
+                    title: title(name, build.environment),
+                    args: build.args,
+                    needs: before.clone(),
+                };
+                dockerfile::jobs::add(draft, name, service, settings, platform, work);
+            }
+            made.push(id);
+        }
+        let title = format!("{} index", title(name, build.environment));
+        add_index(draft, (name, service), build.index_job(name), title, build.tag, &made);
+        before = made;
+    }
+}
+
+fn title(name: &str, environment: Option<&str>) -> String {
+    environment.map_or_else(|| name.to_owned(), |environment| format!("{name} for {environment}"))
 }
 
 fn add_image(
@@ -81,63 +146,68 @@ fn add_image(
     });
 }
 
-/// The index and, where the release asks for it, the variant, over the platforms' jobs that the draft
-/// has.
-fn index(draft: &mut Draft<'_>, name: &str, service: &ServiceRelease) {
-    let manifests: Vec<JobId> = service
-        .image_platforms()
-        .map(|platform| platform_job(name, platform))
-        .filter(|id| draft.has(id))
-        .collect();
+/// The index over those of the platforms' jobs that the draft has.
+fn add_index(
+    draft: &mut Draft<'_>,
+    (name, service): (&str, &ServiceRelease),
+    id: JobId,
+    title: String,
+    tag: String,
+    manifests: &[JobId],
+) {
+    let manifests: Vec<JobId> = manifests.iter().filter(|job| draft.has(job)).cloned().collect();
     if manifests.is_empty() {
         return;
     }
     let spec = IndexSpec {
         service: name.to_owned(),
         manifests: manifests.clone(),
-        version: service.version.clone(),
+        tag,
         annotations: labels(draft.release, name, service),
         size_budget: service.settings.image.size_budget.clone(),
     };
     let (state, why) = draft.follows(&manifests, || false);
-    let id = index_job(name);
     draft.add(Sketch {
-        id: id.clone(),
+        id,
         stage: Stage::Image,
         service: Some(name.to_owned()),
         platform: None,
-        title: format!("{name} index"),
+        title,
         needs: manifests,
         cost: 1,
         state,
         why,
         action: Action::Index(spec),
     });
-    let Some(variant) = &service.variant else { return };
-    let environment = &draft.release.environment;
-    draft.add(Sketch {
-        id: JobId::new(Stage::Image, &[name, environment]),
-        stage: Stage::Image,
-        service: Some(name.to_owned()),
-        platform: None,
-        title: format!("{name} for {environment}"),
-        needs: vec![id.clone()],
-        cost: 1,
-        state: State::Depends,
-        why: format!("on {id}"),
-        action: Action::Variant(VariantSpec {
-            service: name.to_owned(),
-            environment: environment.clone(),
-            index: id,
-            env: variant.env.clone(),
-            tag: variant.tag.clone(),
-        }),
-    });
+}
+
+/// The environments' variants of an index.
+fn add_variants(draft: &mut Draft<'_>, name: &str, service: &ServiceRelease, index: &JobId) {
+    for (environment, variant) in &service.variants {
+        draft.add(Sketch {
+            id: variant_job(name, environment),
+            stage: Stage::Image,
+            service: Some(name.to_owned()),
+            platform: None,
+            title: title(name, Some(environment)),
+            needs: vec![index.clone()],
+            cost: 1,
+            state: State::Depends,
+            why: format!("on {index}"),
+            action: Action::Variant(VariantSpec {
+                service: name.to_owned(),
+                environment: environment.clone(),
+                index: index.clone(),
+                env: variant.values.clone(),
+                tag: variant.tag.clone(),
+            }),
+        });
+    }
 }
 
 /// What an image says of itself (OCI image-spec, annotations.md), the user's own labels last, and the
 /// health checks as data, since an image from scratch has no program that could make them.
-fn labels(release: &Release, name: &str, service: &ServiceRelease) -> BTreeMap<String, String> {
+pub fn labels(release: &Release, name: &str, service: &ServiceRelease) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     let mut set = |key: &str, value: String| labels.insert(format!("org.opencontainers.image.{key}"), value);
     set("title", name.to_owned());

@@ -16,7 +16,7 @@ use crate::plan::{JobId, Stage, State};
 use crate::platform::Platform;
 use crate::release::ServiceRelease;
 use crate::stage::draft::{Draft as Plan, Sketch};
-use crate::stage::image::jobs::index_job;
+use crate::stage::image::jobs::{index_job, variant_job};
 use crate::stage::{Action, Finish, Output, Scope};
 
 /// Stands for the service's name in a path, so that each has its own.
@@ -129,10 +129,8 @@ pub fn jobs(draft: &mut Plan<'_>, targets: &[Target]) -> anyhow::Result<()> {
             let own = target.of_service(name);
             refuse_release(&own, draft)?;
             let platform = if target.is_dockers() { Some(platform(target, name, service)?) } else { None };
-            let (index, tag) = match &service.variant {
-                Some(variant) => {
-                    (JobId::new(Stage::Image, &[name, &release.environment]), variant.tag.clone())
-                }
+            let (index, tag) = match service.variants.get(&release.environment) {
+                Some(variant) => (variant_job(name, &release.environment), variant.tag.clone()),
                 None => (index_job(name), service.version.to_string()),
             };
             let repository = match &release.registry {

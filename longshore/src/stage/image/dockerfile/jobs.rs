@@ -7,25 +7,34 @@ use super::{DockerfileSpec, inputs, kept};
 use crate::diagnostic::Source;
 use crate::dockerfile;
 use crate::dockerfile::arguments::{REVISION, VERSION};
-use crate::plan::Stage;
+use crate::plan::{JobId, Stage};
 use crate::platform::Platform;
 use crate::release::ServiceRelease;
 use crate::resolve::DockerfileSettings;
 use crate::stage::Action;
 use crate::stage::draft::{Draft, Sketch};
-use crate::stage::image::jobs::platform_job;
+use crate::stage::image::jobs::labels;
 
-/// Adds it. `labels`: what the image is to say of itself.
+/// What tells a build from the service's others.
+#[derive(Debug)]
+pub struct Work<'a> {
+    pub id: JobId,
+    pub title: String,
+    pub args: &'a BTreeMap<String, String>,
+    pub needs: Vec<JobId>,
+}
+
+/// Adds it.
 pub fn add(
     draft: &mut Draft<'_>,
     name: &str,
     service: &ServiceRelease,
     settings: &DockerfileSettings,
     platform: &Platform,
-    labels: BTreeMap<String, String>,
+    work: Work<'_>,
 ) {
     let root = &draft.workspace.root;
-    let mut args = service.build_args.clone();
+    let mut args = work.args.clone();
     for (arg, value) in [(VERSION, service.version.to_string()), (REVISION, draft.release.commit.to_string())]
     {
         if settings.declared.contains(arg) {
@@ -40,7 +49,7 @@ pub fn add(
         context: root.join(&settings.context),
         target: settings.target.clone(),
         args,
-        labels,
+        labels: labels(draft.release, name, service),
         created: draft.release.created(),
         compression: service.settings.image.compression,
         engine: settings.engine,
@@ -56,12 +65,12 @@ pub fn add(
     }
     let (state, why) = kept::state(&spec, draft.workspace, draft.cache);
     draft.add(Sketch {
-        id: platform_job(name, platform),
+        id: work.id,
         stage: Stage::Image,
         service: Some(name.to_owned()),
         platform: Some(platform.clone()),
-        title: name.to_owned(),
-        needs: Vec::new(),
+        title: work.title,
+        needs: work.needs,
         cost: 60,
         state,
         why,
