@@ -16,7 +16,7 @@ $ cargo xtask bench --write
 
 This page is made by that command; `--services N,…` and `--only WORK,…` make a part of it, `--quick` makes it rough. It
 needs Go and Git, `docker-registry` (Debian's package) for ko and the push, and the first time the network: ko and GoReleaser
-are built at fixed versions from the Go module proxy into the user's cache. All 12 works at 1, 8, 64 and 256 services take
+are built at fixed versions from the Go module proxy into the user's cache. All 13 works at 1, 8, 64 and 256 services take
 hours, nearly all of them Go's.
 
 A module of N services is generated (`xtask/src/bench/workload.rs`): each a server over one package that all share, with
@@ -27,10 +27,12 @@ it (0.16 s); it makes `release --snapshot` without lint, test, scan and verify, 
 build, images in a layout, pushed to a layout. ko makes the same images in a layout, on a base without files that it pulls
 from a registry on loopback. GoReleaser makes executables alone.
 
+- **Vendored**: the services also link client-go, kubectl, the library of Kubernetes' API servers and three of AWS' clients, in
+  `vendor/`: about 1,500 packages.
 - **Cold**: no compile cache, no cache of the tool's, no results. **Compile cache warm**: that alone is there.
 - **One line**: a constant in a file changes and is committed; then all is built again. In one command the peer is `go build`
   of that command.
-- **Ten environments**: `image --env` for each, one after the other, beside one of them.
+- **Ten environments**: one `image --env` that names ten, beside one that names one.
 - **Push**: everything is built, the registry is empty.
 - **Plan**: beside `go list -deps` of the commands, for one platform.
 

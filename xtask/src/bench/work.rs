@@ -13,11 +13,10 @@ use super::measure::{Sample, measure};
 use super::registry::Registry;
 use super::table::{Row, Table};
 use super::tools::{Peers, go_build, longshore};
-use super::workload::{ENVIRONMENTS, Place, Workload, service_name};
+use super::workload::{ENVIRONMENTS, Kind, Place, SERVER_FILE, Workload, service_name};
 
 /// From sources to images in a layout, without the gates, which the peers don't have.
 const SNAPSHOT: [&str; 4] = ["release", "--snapshot", "--skip", "lint,test"];
-const SERVER: &str = "internal/server/server.go";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(super) enum Work {
@@ -27,6 +26,8 @@ pub(super) enum Work {
     Compiled,
     /// Nothing changed
     Nothing,
+    /// Nothing changed in a module that vendors more than a thousand packages
+    Vendored,
     /// One line in one command
     Command,
     /// One line in a package that all share
@@ -67,10 +68,11 @@ struct Contender {
 }
 
 impl Work {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Cold,
         Self::Compiled,
         Self::Nothing,
+        Self::Vendored,
         Self::Command,
         Self::Shared,
         Self::Platforms,
@@ -87,6 +89,7 @@ impl Work {
             Self::Cold => "everything cold",
             Self::Compiled => "compile cache warm",
             Self::Nothing => "nothing changed",
+            Self::Vendored => "nothing changed, vendored",
             Self::Command => "one line in a command",
             Self::Shared => "one line in a package shared by all",
             Self::Platforms => "two platforms, cold",
@@ -104,13 +107,17 @@ impl Work {
         matches!(self, Self::Cold | Self::Platforms | Self::Environments)
     }
 
+    pub(super) fn kind(self) -> Kind {
+        if self == Self::Vendored { Kind::Vendored } else { Kind::Plain }
+    }
+
     fn state(self) -> State {
         match self {
             Self::Cold | Self::Platforms | Self::Environments => State::Cold,
             Self::Compiled | Self::PlanCold => State::Compiled,
-            Self::Nothing | Self::Plan | Self::Start | Self::Layers => State::Done,
+            Self::Nothing | Self::Vendored | Self::Plan | Self::Start | Self::Layers => State::Done,
             Self::Command => State::Edited(format!("cmd/{}/main.go", service_name(0))),
-            Self::Shared => State::Edited(SERVER.to_owned()),
+            Self::Shared => State::Edited(SERVER_FILE.to_owned()),
             Self::Push => State::Emptied,
         }
     }
@@ -162,7 +169,7 @@ impl Work {
         let field = Field { workload, peers };
         let all = "./cmd/...";
         Ok(match self {
-            Self::Cold | Self::Compiled | Self::Nothing | Self::Shared => {
+            Self::Cold | Self::Compiled | Self::Nothing | Self::Vendored | Self::Shared => {
                 let mut found = vec![field.longshore(&SNAPSHOT)?, field.go(all, &["amd64"], false)?];
                 found.extend(field.ko(&["amd64"], None)?);
                 found.extend(field.goreleaser(&["amd64"])?);
@@ -291,9 +298,8 @@ impl Field<'_> {
     fn environments(&self, name: &'static str, count: usize) -> anyhow::Result<Contender> {
         let place = self.workload.place(&format!("environments-{count}"))?;
         let names: Vec<String> = (0..count).map(|number| format!("e{number}")).collect();
-        let commands = names.iter().map(|name| longshore(&place, &["image", "--env", name]));
-        let commands = commands.collect::<anyhow::Result<_>>()?;
-        Ok(Contender::new(name, place, commands))
+        let command = longshore(&place, &["image", "--env", &names.join(",")])?;
+        Ok(Contender::new(name, place, vec![command]))
     }
 
     fn push(&self, registry: &Registry) -> anyhow::Result<Vec<Contender>> {

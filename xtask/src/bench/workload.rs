@@ -10,197 +10,26 @@ use longshore::host::environment::Environment;
 use longshore::host::files;
 
 use super::measure::{command, succeed};
+use super::source::{CLOUD, MAIN, MODULE, MORE, PACKAGE, PIPELINE, SERVER};
 use super::tools::go_build;
 
 /// The place that all others are cloned from.
 const ORIGIN: &str = "origin";
 
+/// The package that all services share.
+pub(super) const SERVER_FILE: &str = "internal/server/server.go";
+
 /// Environments that a service can be built for.
 pub(super) const ENVIRONMENTS: usize = 10;
 
-const MODULE: &str = r#"module example.com/bench
-
-go 1.25.0
-
-require (
-	github.com/go-chi/chi/v5 v5.2.4
-	github.com/prometheus/client_golang v1.23.2
-	go.uber.org/zap v1.27.1
-)
-"#;
-
-const PIPELINE: &str = r#"version = 1
-
-[project]
-name = "bench"
-registry = "oci:dist/oci"
-platforms = ["linux/amd64"]
-
-[stages.scan]
-enabled = false
-
-[stages.verify]
-enabled = false
-"#;
-
-const MAIN: &str = r#"// NAME is a service.
-package main
-
-import (
-	"os"
-
-	"example.com/bench/internal/server"
-// imports
-)
-
-// version is set by the linker.
-var version = "dev"
-
-// round is what an edit changes.
-const round = "0"
-
-func main() {
-	routes := server.New("NAME", version+round)
-// routes
-	if err := server.Run(routes); err != nil {
-		os.Exit(1)
-	}
+/// What the module's dependencies are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Some, in the module cache.
+    Plain,
+    /// More than a thousand packages, in the repository.
+    Vendored,
 }
-"#;
-
-const SERVER: &str = r#"// Package server runs an HTTP server with logs and metrics.
-package server
-
-import (
-	"encoding/json"
-	"net/http"
-	"os"
-	"time"
-
-	"github.com/go-chi/chi/v5"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.uber.org/zap"
-)
-
-// round is what an edit changes.
-const round = "0"
-
-// New makes the routes that every service has.
-func New(name, version string) *chi.Mux {
-	registry := prometheus.NewRegistry()
-	requests := prometheus.NewCounter(prometheus.CounterOpts{Name: "requests_total"})
-	registry.MustRegister(requests)
-	routes := chi.NewRouter()
-	routes.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	routes.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		requests.Inc()
-		_ = json.NewEncoder(w).Encode(map[string]string{"name": name, "version": version, "round": round})
-	})
-	return routes
-}
-
-// Run serves until it can't.
-func Run(routes *chi.Mux) error {
-	logger, err := zap.NewProduction()
-	if err != nil {
-		return err
-	}
-	logger.Info("listening")
-	server := &http.Server{Addr: ":" + os.Getenv("PORT"), Handler: routes, ReadHeaderTimeout: 5 * time.Second}
-	return server.ListenAndServe()
-}
-"#;
-
-const PACKAGE: &str = r#"// Package NAME is a part of the business.
-package NAME
-
-import (
-	"encoding/json"
-	"encoding/xml"
-	"errors"
-	"fmt"
-	"net/http"
-	"sort"
-	"strings"
-	"sync"
-	"text/template"
-// imports
-)
-
-// Item is what is kept.
-type Item struct {
-	ID    string            `json:"id" xml:"id"`
-	Tags  map[string]string `json:"tags" xml:"-"`
-	Price int64             `json:"price" xml:"price"`
-}
-
-// ErrMissing says that there is no such item.
-var ErrMissing = errors.New("NAME: no such item")
-
-var page = template.Must(template.New("NAME").Parse("{{range .}}{{.ID}} {{.Price}}\n{{end}}"))
-
-// Store keeps items.
-type Store struct {
-	mutex sync.RWMutex
-	items map[string]Item
-}
-
-// Put keeps an item.
-func (s *Store) Put(item Item) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if s.items == nil {
-		s.items = map[string]Item{}
-	}
-	s.items[item.ID] = item
-}
-
-// Get finds an item.
-func (s *Store) Get(id string) (Item, error) {
-	s.mutex.RLock()
-	defer s.mutex.RUnlock()
-	item, found := s.items[id]
-	if !found {
-		return Item{}, fmt.Errorf("%w: %s", ErrMissing, id)
-	}
-	return item, nil
-}
-
-func pick[T any](all map[string]T, keep func(T) bool) []T {
-	names := make([]string, 0, len(all))
-	for name := range all {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	var kept []T
-	for _, name := range names {
-		if keep(all[name]) {
-			kept = append(kept, all[name])
-		}
-	}
-	return kept
-}
-
-var store Store
-
-// Handle answers.
-func Handle(w http.ResponseWriter, r *http.Request) {
-	store.Put(Item{ID: strings.ToLower(r.URL.Path), Price: r.ContentLength})
-	store.mutex.RLock()
-	items := pick(store.items, func(item Item) bool { return item.Price >= 0 })
-	store.mutex.RUnlock()
-	switch r.Header.Get("Accept") {
-	case "application/xml":
-		_ = xml.NewEncoder(w).Encode(items)
-	case "application/json":
-		_ = json.NewEncoder(w).Encode(items)
-	default:
-		_ = page.Execute(w, items)
-	}
-// uses
-}
-"#;
 
 /// The repository and who may use it.
 #[derive(Debug)]
@@ -218,18 +47,28 @@ pub(super) struct Place {
 }
 
 impl Workload {
-    pub(super) fn new(services: usize, environment: &Environment) -> anyhow::Result<Self> {
+    pub(super) fn new(services: usize, kind: Kind, environment: &Environment) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("longshore-bench-").tempdir()?;
         let workload = Self { services, folder, environment: environment.clone() };
         let place = workload.place(ORIGIN)?;
         for (path, text) in files(services)? {
             place.write(&path, &text)?;
         }
-        // The only thing that may need the network: go.sum, and the modules in the user's cache.
-        let proxy = ["GOPROXY", "GOSUMDB", "HTTPS_PROXY", "SSL_CERT_FILE"];
-        let proxy = proxy.iter().filter_map(|name| Some((name, environment.get(name)?)));
-        succeed(place.command("go").args(["mod", "tidy"]).env_remove("GOPROXY").envs(proxy))
-            .context("the modules that the services import could not be had")?;
+        let mut words = vec!["tidy"];
+        if kind == Kind::Vendored {
+            place.write("go.mod", &format!("{MODULE}{MORE}"))?;
+            place.write("internal/cloud/cloud.go", CLOUD)?;
+            let import = "import (\n\t_ \"example.com/bench/internal/cloud\"\n";
+            place.write(SERVER_FILE, &SERVER.replace("import (\n", import))?;
+            words.push("vendor");
+        }
+        for word in words {
+            // The only thing that may need the network: go.sum, and the modules in the user's cache.
+            let proxy = ["GOPROXY", "GOSUMDB", "HTTPS_PROXY", "SSL_CERT_FILE"];
+            let proxy = proxy.iter().filter_map(|name| Some((name, environment.get(name)?)));
+            succeed(place.command("go").args(["mod", word]).env_remove("GOPROXY").envs(proxy))
+                .context("the modules that the services import could not be had")?;
+        }
         place.git(&["init", "--quiet", "--initial-branch=main"])?;
         place.commit("feat: all")?;
         Ok(workload)
@@ -348,7 +187,7 @@ fn files(services: usize) -> anyhow::Result<Vec<(String, String)>> {
     let mut files = vec![
         ("go.mod".to_owned(), MODULE.to_owned()),
         (".gitignore".to_owned(), "/dist\n".to_owned()),
-        ("internal/server/server.go".to_owned(), SERVER.to_owned()),
+        (SERVER_FILE.to_owned(), SERVER.to_owned()),
         // What ko and GoReleaser are told: the same flags.
         (".ko.yaml".to_owned(), "defaultLdflags:\n  - -s\n  - -w\n".to_owned()),
         (".goreleaser-amd64.yaml".to_owned(), goreleaser(services, "amd64")?),
