@@ -29,6 +29,7 @@ mod gates;
 mod gitops;
 mod hostile;
 mod images;
+mod known;
 mod local;
 mod machine;
 mod process;

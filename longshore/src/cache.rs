@@ -146,6 +146,16 @@ impl Cache {
         Ok(self.take_own(digest, target)? || self.fetch(digest, size)? && self.take_own(digest, target)?)
     }
 
+    /// Whether there is a file with this digest and size, which was used now.
+    pub fn touch(&self, digest: &Digest, size: u64) -> bool {
+        let path = self.file(digest);
+        let found = std::fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == size);
+        if found {
+            trim::touch(&path);
+        }
+        found
+    }
+
     /// Brings a file here from the shared cache, if its bytes are the right ones.
     fn fetch(&self, digest: &Digest, size: u64) -> anyhow::Result<bool> {
         let Some(remote) = &self.remote else { return Ok(false) };

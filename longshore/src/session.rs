@@ -138,7 +138,7 @@ impl Session {
     }
 
     pub fn hashes(&self) -> Hashes {
-        Hashes::of(&self.workspace)
+        crate::fingerprint::hashes(&self.workspace)
     }
 
     /// Everything that is true, asked now.

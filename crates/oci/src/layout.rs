@@ -21,11 +21,16 @@ use crate::cancel::Cancel;
 use crate::declared::Compression;
 use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::files::{self, Draft};
+use crate::inputs::StatIndex;
 
 mod copy;
 
 /// The largest manifest, index or config that is read: registries allow 4 MiB.
 pub const DOCUMENT_LIMIT: u64 = 4 << 20;
+/// From this size on it is worth remembering which blobs were read.
+const LARGE: u64 = 1 << 20;
+/// The file that remembers.
+const CHECKED: &str = ".checked";
 const INDEX_LIMIT: u64 = 64 << 20;
 
 /// One layout. Clones mean the same folder.
@@ -196,10 +201,24 @@ impl Layout {
 
     /// Whether the blob is there and its bytes are right. A bad one is overwritten by the next put.
     pub(super) fn holds(&self, digest: &Digest, size: u64) -> bool {
+        if size >= LARGE {
+            return self.has_blob(digest, size) && self.is_checked(digest);
+        }
         self.has_blob(digest, size)
             && File::open(self.blob_path(digest)).is_ok_and(|file| {
                 copy_verified(file, &mut std::io::sink(), digest, size, &Cancel::default()).is_ok()
             })
+    }
+
+    /// Whether a blob's bytes have its digest: read, unless it was read before and nothing touched it since.
+    fn is_checked(&self, digest: &Digest) -> bool {
+        let path = self.blob_path(digest);
+        let Ok(metadata) = std::fs::metadata(&path) else { return false };
+        let mut checked = StatIndex::load(&self.root.join(CHECKED));
+        let found = checked.digest(&path, &metadata);
+        // A folder that can't be written to is read again each time.
+        let _ = checked.save();
+        found.is_ok_and(|found| found == *digest)
     }
 
     /// A draft that can be kept as a blob.

@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::dockerfile::ignore::Ignore;
 
-mod path;
-
-pub use path::RepoPath;
+pub use longshore_base::path::RepoPath;
 
 /// A service's inputs: the union over its platforms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,18 +79,19 @@ impl Closure {
 
     fn is_source(&self, path: &RepoPath) -> bool {
         let (folder, name) = path.split();
-        if !self.packages.contains(&folder) || self.ignored.contains(path) {
-            return false;
-        }
         if name == b"default.pgo" {
-            return self.main.as_ref() == Some(&folder);
+            let in_package = self.packages.contains(&folder) && !self.ignored.contains(path);
+            return in_package && self.main.as_ref() == Some(&folder);
         }
         // cmd/go passes over names that begin so.
         if name.starts_with(b"_") || name.starts_with(b".") || name.ends_with(b"_test.go") {
             return false;
         }
         let Some(dot) = name.iter().rposition(|byte| *byte == b'.') else { return false };
+        // Of many paths that are asked for few have such an ending.
         SOURCES.iter().any(|ending| ending.as_bytes() == &name[dot + 1..])
+            && self.packages.contains(&folder)
+            && !self.ignored.contains(path)
     }
 
     /// Whether the go.mod in `folder` has a say in this service's build: its own module's, or that of

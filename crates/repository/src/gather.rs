@@ -80,17 +80,19 @@ pub struct Inquiry<'a> {
 /// Those of the questions; see [`Git`], [`Ledger`] and [`inputs::gather`].
 pub fn facts(git: &mut Git, inquiry: Inquiry<'_>, hashes: &mut Hashes) -> anyhow::Result<Facts> {
     let head = git.head()?;
-    let dirty = git.dirty()?;
     let cut_off = deepen(git, &inquiry);
     let git = &*git;
     let ledger = Ledger::new(git, inquiry.prefix, inquiry.scope.clone());
     // The remote answers while Go and the disk are asked.
-    let (remote, inputs) = std::thread::scope(|threads| {
+    let (remote, dirty, inputs) = std::thread::scope(|threads| {
+        let dirty = threads.spawn(|| git.dirty());
         let remote = threads.spawn(|| if inquiry.offline { ledger.stored() } else { ledger.refresh() });
         let inputs = inputs::gather(inquiry.question, inquiry.settings, hashes);
-        (remote.join().unwrap_or_else(|_| Err(anyhow::anyhow!("internal: it panicked"))), inputs)
+        let panicked = || anyhow::anyhow!("internal: it panicked");
+        let dirty = dirty.join().unwrap_or_else(|_| Err(panicked()));
+        (remote.join().unwrap_or_else(|_| Err(panicked())), dirty, inputs)
     });
-    let (remote, inputs) = (remote?, inputs?);
+    let (dirty, remote, inputs) = (dirty?, remote?, inputs?);
     let book = ledger.book()?;
     let surveys = surveys(git, &inquiry, &book, &remote, &head.commit)?;
     let newest = newest(&ledger, &book, inquiry.settings.keys())?;

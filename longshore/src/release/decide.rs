@@ -77,8 +77,13 @@ pub struct Decided {
 /// ([`VersionError`]).
 pub fn release(ground: Ground<'_>, ask: &Ask) -> anyhow::Result<Decided> {
     check_names(ground, ask)?;
-    let decisions = versions(ground, ask, mode(ask, ground.facts)).map_err(Fault::from)?;
-    let snapshots = versions(ground, ask, snapshot(ground.facts)).map_err(Fault::from)?;
+    let (mode, snapshot) = (mode(ask, ground.facts), snapshot(ground.facts));
+    let decisions = versions(ground, ask, mode.clone(), None).map_err(Fault::from)?;
+    let snapshots = if mode == snapshot {
+        decisions.clone()
+    } else {
+        versions(ground, ask, snapshot, Some(&decisions)).map_err(Fault::from)?
+    };
     let mut subjects: BTreeMap<String, Version> = BTreeMap::new();
     for (name, decision) in &decisions {
         if let Some(version) = subject(ground, ask, name, decision, &snapshots[name]) {
@@ -155,7 +160,13 @@ fn snapshot(facts: &Facts) -> Mode {
     Mode::Snapshot { dirty: dirty.collect::<BTreeMap<String, Digest>>() }
 }
 
-fn versions(ground: Ground<'_>, ask: &Ask, mode: Mode) -> Result<BTreeMap<String, Decision>, VersionError> {
+/// `known`: decisions in another mode, whose reasons are the same.
+fn versions(
+    ground: Ground<'_>,
+    ask: &Ask,
+    mode: Mode,
+    known: Option<&BTreeMap<String, Decision>>,
+) -> Result<BTreeMap<String, Decision>, VersionError> {
     let problem = ground.facts.services.values().find_map(|facts| facts.survey.problem.clone());
     if let (Some(problem), Mode::Plain | Mode::Pre(_)) = (problem, &mode) {
         return Err(problem);
@@ -176,6 +187,7 @@ fn versions(ground: Ground<'_>, ask: &Ask, mode: Mode) -> Result<BTreeMap<String
                 pipeline: ground.pipeline,
             },
             commits: &facts.commits,
+            reasons: known.map(|known| known[name].reasons.as_slice()),
         })
         .collect();
     let request = Request {

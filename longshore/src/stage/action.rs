@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Finish, Output, Scope, adopt, build, image, lint, push, scan, tag, test, verify};
 use crate::cache::Bucket;
-use crate::fingerprint::{Hashes, Preimage};
+use crate::fingerprint::{self, Preimage};
 use crate::host::environment::Environment;
 use crate::host::files;
 use crate::oci::types::Digest;
@@ -94,13 +94,15 @@ fn once(
     let finish = if known { Finish { output: Output::Nothing, cached: true, note } } else { work()? };
     if !known {
         let inputs = Preimage::from_text(&passed.inputs).unwrap_or_default();
-        if let Some(name) = inputs.changed(&scope.workspace.root, &mut Hashes::of(scope.workspace))? {
+        if let Some(name) =
+            inputs.changed(&scope.workspace.root, &mut fingerprint::hashes(scope.workspace))?
+        {
             let message = format!("`{name}` was changed meanwhile: this result is not kept");
             scope.progress.warning(&message, None);
             return Ok(finish);
         }
         cache.put(bucket, &passed.key, &true, &[])?;
     }
-    files::write(&passed.file(scope.workspace), passed.inputs.as_bytes())?;
+    files::keep(&passed.file(scope.workspace), passed.inputs.as_bytes())?;
     Ok(finish)
 }

@@ -17,7 +17,7 @@ use crate::cache::{Bucket, Cache};
 use crate::event::JobFailure;
 use crate::facts::go::{self, Setting};
 use crate::fault::{Exit, Fault, FaultContext as _};
-use crate::fingerprint::{Hashes, Preimage};
+use crate::fingerprint::{self, Preimage, StatIndex};
 use crate::host::environment::Environment;
 use crate::host::files;
 use crate::host::process::Command;
@@ -99,14 +99,18 @@ pub fn run(spec: &BuildSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     let cache = scope.cache;
     let mut binaries = BTreeMap::new();
     let mut missing = Vec::new();
+    let left = format!("binaries-v1-{}", spec.platform.slug());
+    let mut left = StatIndex::load(&scope.workspace.state.join(left));
     for target in &spec.targets {
-        match take(target, spec, cache, scope)? {
+        match take(target, spec, &mut left, scope)? {
             Some(binary) => {
                 binaries.insert(target.service.clone(), binary);
             }
             None => missing.push(target),
         }
     }
+    // Without it they are read again.
+    let _ = left.save();
     let cached = missing.is_empty();
     let mut failures = BTreeMap::new();
     if !cached {
@@ -124,17 +128,19 @@ pub fn run(spec: &BuildSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
     Ok(Finish { output: Output::Binaries { binaries, failures }, cached, note })
 }
 
-/// The executable from the cache, put into `dist/`.
+/// The executable from the cache, put into `dist/` where it is not what lies there. `left`: what is known of those.
 fn take(
     target: &Target,
     spec: &BuildSpec,
-    cache: &Cache,
+    left: &mut StatIndex,
     scope: &Scope<'_>,
 ) -> anyhow::Result<Option<Binary>> {
+    let cache = scope.cache;
     let Some(inputs) = &target.inputs else { return Ok(None) };
     let Some(entry) = cache.get::<Entry>(Bucket::Build, &inputs.key()) else { return Ok(None) };
     let path = scope.workspace.binary(&target.service, &spec.platform);
-    if !cache.take(&entry.digest, entry.size, &path)? {
+    let there = cache.touch(&entry.digest, entry.size) && is_there(&path, &entry, left);
+    if !there && !cache.take(&entry.digest, entry.size, &path)? {
         let message =
             format!("the cached binary of `{}` is gone or damaged: building it again", target.service);
         scope.progress.warning(&message, None);
@@ -144,11 +150,31 @@ fn take(
     Ok(Some(Binary { path, digest: entry.digest, size: entry.size }))
 }
 
+/// Whether a file is this executable.
+fn is_there(path: &Path, entry: &Entry, left: &mut StatIndex) -> bool {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return false };
+    metadata.is_file()
+        && metadata.len() == entry.size
+        && is_executable(&metadata)
+        && left.digest(path, &metadata).is_ok_and(|found| found == entry.digest)
+}
+
+#[cfg(unix)]
+fn is_executable(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    metadata.permissions().mode() & 0o111 == 0o111
+}
+
+#[cfg(not(unix))]
+fn is_executable(_metadata: &std::fs::Metadata) -> bool {
+    true
+}
+
 /// Keeps the inputs, so that the next plan can say what changed. A failure costs only that.
 fn remember_inputs(target: &Target, spec: &BuildSpec, scope: &Scope<'_>) {
     if let Some(inputs) = &target.inputs {
         let file = inputs_file(scope.workspace, target, &spec.platform);
-        if let Err(error) = files::write(&file, inputs.to_text().as_bytes()) {
+        if let Err(error) = files::keep(&file, inputs.to_text().as_bytes()) {
             scope.progress.warning(&format!("{error:#}"), None);
         }
     }
@@ -224,7 +250,7 @@ fn executable(target: &Target, spec: &BuildSpec) -> String {
 
 /// What was edited while it was compiled is in the executables or not: nobody can say.
 fn refuse_edits(targets: &[&Target], scope: &Scope<'_>) -> anyhow::Result<()> {
-    let mut hashes = Hashes::of(scope.workspace);
+    let mut hashes = fingerprint::hashes(scope.workspace);
     for inputs in targets.iter().filter_map(|target| target.inputs.as_ref()) {
         if let Some(name) = inputs.changed(&scope.workspace.root, &mut hashes)? {
             let message = format!("`{name}` was changed while it was compiled");

@@ -145,7 +145,7 @@ fn ready(draft: &mut Draft<'_>) {
 /// # Errors
 /// [`Exit::Machine`] where they are not.
 pub fn run_ready(spec: &ReadySpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
-    let git = Git::open(&scope.workspace.root, scope.cancel)?;
+    let git = Git::again(scope.workspace, scope.cancel);
     git.recheck(&spec.commit)?;
     if !spec.closures.is_empty() {
         git.refuse_edits(|path| spec.closures.iter().any(|closure| closure.touches(path)))?;
@@ -159,7 +159,7 @@ pub fn run_ready(spec: &ReadySpec, scope: &Scope<'_>) -> anyhow::Result<Finish> 
 /// [`Exit::Gate`] for a digest without its verdicts; [`Exit::Machine`] where HEAD moved; the registry's own
 /// otherwise.
 pub fn run(spec: &PushSpec, scope: &Scope<'_>) -> anyhow::Result<Finish> {
-    Git::open(&scope.workspace.root, scope.cancel)?.recheck(&spec.commit)?;
+    Git::again(scope.workspace, scope.cancel).recheck(&spec.commit)?;
     let mut digests = BTreeMap::new();
     for (platform, job) in &spec.manifests {
         digests.insert(platform.clone(), scope.outputs.manifest(job)?.digest);

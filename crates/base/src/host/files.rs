@@ -73,6 +73,17 @@ impl std::io::Write for Draft {
     }
 }
 
+/// As [`write`], but leaves a file alone that has these bytes already.
+///
+/// # Errors
+/// As [`write`].
+pub fn keep(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if std::fs::read(path).is_ok_and(|found| found == bytes) {
+        return Ok(());
+    }
+    write(path, bytes)
+}
+
 /// Writes `bytes` beside `path`, then renames: a reader sees the old file or the new one.
 /// Parent folders are made.
 ///

@@ -14,6 +14,7 @@ use crate::closure::RepoPath;
 use crate::fault::{Exit, Fault, FaultContext as _};
 use crate::host::process::{Command, Output, ProcessError, Status};
 use crate::version::CommitId;
+use crate::workspace::Workspace;
 
 mod bare;
 mod changes;
@@ -142,6 +143,17 @@ impl Git {
         Ok(git)
     }
 
+    /// In a work tree that was opened before; nothing is asked.
+    pub fn again(workspace: &Workspace, cancel: &Cancel) -> Self {
+        Self {
+            root: workspace.root.clone(),
+            dir: workspace.state.parent().unwrap_or(&workspace.state).to_owned(),
+            shallow: false,
+            env: BTreeMap::new(),
+            cancel: cancel.clone(),
+        }
+    }
+
     /// All at once: four processes side by side. `prefixes` as in [`Git::refs`].
     ///
     /// # Errors
@@ -188,7 +200,8 @@ impl Git {
     /// # Errors
     /// [`Exit::Machine`] naming both commits.
     pub fn recheck(&self, expected: &CommitId) -> anyhow::Result<()> {
-        let now = self.head()?.commit;
+        let asked = self.command("rev-parse").args(["--verify", "--end-of-options", "HEAD^{commit}"]);
+        let now: CommitId = String::from_utf8_lossy(&self.run(asked)?).trim_end().parse()?;
         if now == *expected {
             return Ok(());
         }

@@ -25,6 +25,8 @@ pub struct Service<'a> {
     pub inputs: Inputs<'a>,
     /// Those that HEAD has and the base's commit has not (all of them without a base), newest first.
     pub commits: &'a [Commit],
+    /// Those of them that count, where an earlier decision found them.
+    pub reasons: Option<&'a [Reason]>,
 }
 
 /// What the user asks for.
@@ -139,7 +141,10 @@ impl<'a> Group<'a> {
         let commits = leader.map_or(&[][..], |service| service.commits);
         let reasons = members
             .iter()
-            .map(|service| commits.iter().filter_map(|commit| service.inputs.reason(commit)).collect())
+            .map(|service| match service.reasons {
+                Some(known) => known.to_vec(),
+                None => commits.iter().filter_map(|commit| service.inputs.reason(commit)).collect(),
+            })
             .collect();
         let names: Vec<&str> = members.iter().map(|service| service.name).collect();
         let dirty = match &request.mode {

@@ -51,9 +51,10 @@ pub fn read(file: &Path) -> Option<Preimage> {
 
 /// Keeps them. A failure costs only the explanation.
 pub(super) fn remember(spec: &ImageSpec, binary: &Digest, scope: &Scope<'_>) {
-    let kept = inputs(spec, Some(binary), &mut Hashes::of(scope.workspace)).and_then(|inputs| {
-        files::write(&file(scope.workspace, &spec.service, &spec.platform), inputs.to_text().as_bytes())
-    });
+    let kept =
+        inputs(spec, Some(binary), &mut crate::fingerprint::hashes(scope.workspace)).and_then(|inputs| {
+            files::keep(&file(scope.workspace, &spec.service, &spec.platform), inputs.to_text().as_bytes())
+        });
     if let Err(error) = kept {
         scope.progress.warning(&format!("{error:#}"), None);
     }

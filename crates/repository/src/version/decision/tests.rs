@@ -112,6 +112,7 @@ impl History {
                     pipeline: &self.pipeline,
                 },
                 commits,
+                reasons: None,
             })
             .collect();
         decide(&services, &request)
@@ -287,6 +288,7 @@ fn a_version_of_another_line_of_history_is_taken() {
         base: base(first, |_| true),
         inputs: Inputs { previous: Some(closure), current: closure, pipeline: &history.pipeline },
         commits: &history.commits[1..],
+        reasons: None,
     };
     let request = Request {
         head: id(2),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{DockerfileSpec, inputs};
 use crate::cache::{Bucket, Cache};
 use crate::fault::{Exit, Fault};
-use crate::fingerprint::{Hashes, Preimage};
+use crate::fingerprint::{self, Preimage};
 use crate::host::files;
 use crate::oci::layout::Layout;
 use crate::oci::types::{Descriptor, Digest, media_type};
@@ -92,7 +92,7 @@ pub(super) fn put(
     scope: &Scope<'_>,
 ) -> anyhow::Result<()> {
     let Ok(inputs) = &spec.inputs else { return Ok(()) };
-    let now = inputs::of(spec, scope.workspace, &mut Hashes::of(scope.workspace));
+    let now = inputs::of(spec, scope.workspace, &mut fingerprint::hashes(scope.workspace));
     let changed = match &now {
         Ok(now) => now.difference(inputs),
         Err(why) => Some(why.clone()),
@@ -123,7 +123,7 @@ pub(super) fn put(
 /// For the next plan and `explain`. A failure costs only the explanation.
 fn remember(spec: &DockerfileSpec, inputs: &Preimage, scope: &Scope<'_>) {
     let file = file(scope.workspace, &spec.service, &spec.platform);
-    if let Err(error) = files::write(&file, inputs.to_text().as_bytes()) {
+    if let Err(error) = files::keep(&file, inputs.to_text().as_bytes()) {
         scope.progress.warning(&format!("{error:#}"), None);
     }
 }

@@ -148,10 +148,11 @@ fn made_from(
     let mut preimage = fingerprint::of_packages(&all, &roots, hashes)?;
     preimage.merge(programs);
     preimage.merge(&modules(group, &roots, hashes)?);
+    let prefix = format!("{}/", main_module(listing));
     // A folder of the main module that appears may come before a dependency's package.
     for package in &listing.packages {
         if let Some(module) = &package.module
-            && let Some(below) = package.import_path.strip_prefix(&format!("{}/", main_module(listing)))
+            && let Some(below) = package.import_path.strip_prefix(&prefix)
             && !module.main
         {
             let folder = group.setting.module.join(below);

@@ -6,10 +6,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::digest::Hasher;
 use anyhow::Context as _;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::host::{clock, files};
 
 /// A change within this time of the hashing may leave no trace in the times of a file ("racily
@@ -39,17 +38,22 @@ struct Entry {
 #[derive(Debug)]
 pub struct StatIndex {
     file: PathBuf,
-    entries: HashMap<PathBuf, Entry>,
+    /// Read when it is first asked.
+    entries: Option<HashMap<PathBuf, Entry>>,
     /// The newest change of any file that was asked for, in nanoseconds since 1970.
     newest: i128,
     changed: bool,
 }
 
 impl StatIndex {
-    /// Reads the index; where there is none, or a damaged one, starts from nothing.
+    /// The index in `file`; where there is none, or a damaged one, it starts from nothing.
     pub fn load(file: &Path) -> Self {
-        let entries = std::fs::read_to_string(file).ok().and_then(|text| parse(&text)).unwrap_or_default();
-        Self { file: file.to_owned(), entries, newest: 0, changed: false }
+        Self { file: file.to_owned(), entries: None, newest: 0, changed: false }
+    }
+
+    fn entries(&mut self) -> &mut HashMap<PathBuf, Entry> {
+        let read = || std::fs::read_to_string(&self.file).ok().and_then(|text| parse(&text));
+        self.entries.get_or_insert_with(|| read().unwrap_or_default())
     }
 
     /// The digest of a file's content. `metadata` is that of the file itself, links followed.
@@ -57,7 +61,7 @@ impl StatIndex {
         let status = status_of(metadata);
         self.newest = self.newest.max(status.map_or(i128::MAX, |status| status.changed));
         if let Some(status) = status
-            && let Some(entry) = self.entries.get(path)
+            && let Some(entry) = self.entries().get(path)
             && entry.status == status
         {
             return Ok(entry.digest.clone());
@@ -67,7 +71,7 @@ impl StatIndex {
         if let Some(status) = status {
             let settled = now - i128::try_from(RACY.as_nanos()).unwrap_or(0);
             if status.modified < settled && status.changed < settled {
-                self.entries.insert(path.to_owned(), Entry { status, digest: digest.clone() });
+                self.entries().insert(path.to_owned(), Entry { status, digest: digest.clone() });
                 self.changed = true;
             }
         }
@@ -86,7 +90,7 @@ impl StatIndex {
             return Ok(());
         }
         let mut text = format!("{FORM}\n");
-        for (path, Entry { status, digest }) in &self.entries {
+        for (path, Entry { status, digest }) in self.entries() {
             // A path that can't stand in a line is hashed each time.
             let Some(path) = path.to_str().filter(|path| !path.contains('\n')) else { continue };
             let Status { size, modified, changed, inode, device } = status;
@@ -192,7 +196,7 @@ mod tests {
         std::fs::write(&path, "one").unwrap();
         let mut index = StatIndex::load(&folder.path().join("index"));
         index.digest(&path, &std::fs::metadata(&path).unwrap()).unwrap();
-        assert!(index.entries.is_empty(), "its change time is now");
+        assert!(index.entries().is_empty(), "its change time is now");
         assert!(parse("another form\n").is_none());
         assert!(parse(&format!("{FORM}\nabc 1 2\n")).is_none());
     }

@@ -20,7 +20,7 @@ impl Preimage {
         for (name, value) in inputs.filter(|(name, value)| is_path(name, value)) {
             let path = repository.join(name);
             if path.is_dir() && !path.is_symlink() {
-                if value != hashes.tree(&path)? && value != flat(&path, hashes)? {
+                if value != flat(&path, hashes)? && value != hashes.tree(&path)? {
                     return Ok(Some(name.trim_end_matches('/').to_owned()));
                 }
                 continue;
@@ -42,7 +42,7 @@ impl Preimage {
 /// What a user wrote, whatever it looks like: a build tag may be called `special`.
 const SETTINGS: [&str; 4] = ["build flags", "build tags", "linker flags", "main package"];
 
-/// Whether a line is of something in the repository, as [`super::of_packages`] and a module's tree name it.
+/// Whether a line is of something in the repository, as a package's files and a module's tree are named.
 fn is_path(name: &str, value: &str) -> bool {
     let file = value == "absent" || value == "special" || value.starts_with("link to ");
     let elsewhere = name == "GOROOT" || name.starts_with("GOROOT/") || name.starts_with("GOMODCACHE/");
@@ -50,7 +50,7 @@ fn is_path(name: &str, value: &str) -> bool {
     (file || value.starts_with("sha256:")) && !elsewhere && !setting && !Path::new(name).is_absolute()
 }
 
-/// A folder of the module cache that lies in the repository is named by what is directly in it.
+/// A vendored package, and one of a module cache that lies in the repository: what is directly in its folder.
 fn flat(path: &Path, hashes: &mut Hashes) -> anyhow::Result<String> {
     let mut hash = Hasher::new();
     for (file, value) in hashes.folder(path)?.iter() {
@@ -71,7 +71,7 @@ fn difference(expected: &BTreeMap<&str, &str>, found: &[(String, String)]) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fingerprint::StatIndex;
+    use crate::inputs::StatIndex;
 
     #[test]
     fn edits_new_files_and_gone_ones_are_seen_and_what_is_elsewhere_is_not() {

@@ -1,5 +1,6 @@
 //! Paths inside a repository, as Git has them.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A path from the repository's root: bytes, `/` between names, empty for the root itself. It may hold
 /// line breaks and need not be UTF-8. Shown and serialised with control characters, `%` and bytes that
 /// are not UTF-8 as `%XX`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub struct RepoPath(Vec<u8>);
 
@@ -54,6 +55,19 @@ impl RepoPath {
         }
         bytes.extend_from_slice(name.as_bytes());
         Self(bytes)
+    }
+}
+
+// By hand, since what is derived is compiled in the crates that use it, and those are not optimised.
+impl Ord for RepoPath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+impl PartialOrd for RepoPath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
