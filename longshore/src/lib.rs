@@ -2,7 +2,8 @@
 //!
 //! Modules in reading order:
 //!
-//! 1. what a command is: [`cli`], a repository's own in [`extension`], with its surroundings in [`session`] and [`workspace`], tied together by
+//! 1. what a command is: [`cli`], a repository's own in [`extension`], with its surroundings in [`session`] and
+//!    [`workspace`], tied together by
 //!    [`pipeline`]: facts → release → plan → execution → results;
 //! 2. what the user wrote: [`config`], its faults told by [`diagnostic`], its defaults applied by
 //!    [`resolve`], for each [`platform`]; a [`dockerfile`], where an image is built from one;
