@@ -3,8 +3,8 @@
 //! - the only doors to the outside: [`host`], with what ends a run in [`cancel`] and what a long one says in
 //!   [`progress`];
 //! - errors with an exit code: a [`fault`], and a [`diagnostic`] where it lies in a user's file, in [`style`];
-//! - words: a [`path`] in a repository, a [`platform`] of Go's, a content [`digest`], a [`reference`] to an image, how an image is
-//!   [`declared`], the [`key`] that signs, the named and hashed [`inputs`] of work.
+//! - words: a [`platform`] of Go's, a content [`digest`], a [`reference`] to an image, how an image is
+//!   [`declared`], the [`key`] that signs.
 
 pub mod cancel;
 pub mod declared;
@@ -12,9 +12,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod fault;
 pub mod host;
-pub mod inputs;
 pub mod key;
-pub mod path;
 pub mod platform;
 pub mod progress;
 pub mod reference;

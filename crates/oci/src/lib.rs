@@ -20,7 +20,8 @@ pub mod types;
 
 pub use longshore_base::reference;
 
-use longshore_base::{cancel, declared, digest, fault, host, inputs, platform};
+use longshore_base::{cancel, declared, digest, fault, host, platform};
+use longshore_inputs as inputs;
 
 use crate::cancel::Cancel;
 use crate::fault::{Exit, Fault};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::dockerfile::ignore::Ignore;
 
-pub use longshore_base::path::RepoPath;
+pub use longshore_inputs::path::RepoPath;
 
 /// A service's inputs: the union over its platforms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

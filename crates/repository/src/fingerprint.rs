@@ -9,7 +9,7 @@ use crate::digest::Hasher;
 use crate::facts::go::{Package, Toolchain};
 use crate::workspace::Workspace;
 
-pub use longshore_base::inputs::{Hashes, InputChange, Preimage, StatIndex};
+pub use longshore_inputs::{Hashes, InputChange, Preimage, StatIndex};
 
 /// Hashes with what earlier runs in this work tree have hashed.
 pub fn hashes(workspace: &Workspace) -> Hashes {

@@ -258,7 +258,7 @@ fn every_package_takes_the_workspaces_lints() {
         .other_options(["--offline".to_owned()])
         .exec()
         .unwrap();
-    assert!(metadata.packages.len() >= 5);
+    assert!(metadata.packages.len() >= 6);
     for package in &metadata.packages {
         let manifest = std::fs::read_to_string(&package.manifest_path).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{} has lints of its own", package.name);

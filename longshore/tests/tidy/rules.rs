@@ -183,7 +183,7 @@ pub(crate) const IMPURE: &[&str] = &[
 
 /// Pure without saying so in a sentence of its own. The others are those whose head says "Pure".
 pub(crate) const PURE: &[&str] =
-    &["plan.rs", "config/values.rs", "config/graph.rs", "resolve/stages.rs", "path.rs"];
+    &["plan.rs", "config/values.rs", "config/graph.rs", "resolve/stages.rs", "inputs/path.rs"];
 
 /// What must say so: the path from facts to a plan, and the specifications' words.
 pub(crate) const SAY_PURE: &[&str] = &[

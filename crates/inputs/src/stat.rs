@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::digest::{Digest, Hasher};
-use crate::host::{clock, files};
+use longshore_base::digest::{Digest, Hasher};
+use longshore_base::host::{clock, files};
 
 /// A change within this time of the hashing may leave no trace in the times of a file ("racily
 /// clean", as Git calls it). Two seconds covers the coarsest file systems in use (FAT; NFS clocks).

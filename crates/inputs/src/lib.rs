@@ -2,10 +2,11 @@
 //! which input did.
 //!
 //! Must never take an unchanged name, size or time for an unchanged file: [`StatIndex`] says what it
-//! asks for before it believes that. Thousands of files are looked at before anything else can start, so this lies
-//! in the crate that is optimised.
+//! asks for before it believes that. Thousands of files are looked at before anything else can start, so this is
+//! a crate of its own, which is optimised.
 
 mod difference;
+pub mod path;
 mod recheck;
 mod stat;
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::digest::{Digest, Hasher};
+use longshore_base::digest::{Digest, Hasher};
 
 pub use difference::InputChange;
 pub use stat::StatIndex;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::digest::Hasher;
+use longshore_base::digest::Hasher;
 
 use super::{Folder, Hashes, Preimage};
 
@@ -71,7 +71,7 @@ fn difference(expected: &BTreeMap<&str, &str>, found: &[(String, String)]) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::StatIndex;
+    use crate::StatIndex;
 
     #[test]
     fn edits_new_files_and_gone_ones_are_seen_and_what_is_elsewhere_is_not() {
