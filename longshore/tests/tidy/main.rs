@@ -19,6 +19,7 @@ use rules::{IMPURE, LINES, LONG, NOT_QUITE_PURE, PURE, RULES, Rule, SAY_PURE};
 const CRATES: &[(&str, &str)] = &[
     ("longshore/src", ""),
     ("crates/base/src", ""),
+    ("crates/inputs/src", "inputs/"),
     ("crates/oci/src", "oci/"),
     ("crates/repository/src", ""),
 ];
